@@ -1,0 +1,56 @@
+"""A securities master that fills itself: Luigi tasks from a list of tickers to PostgreSQL.
+
+`luigi --module luigi_tasks RunAll` loads the tasks from here. Nothing heavy is imported until there is work.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from luigi_tasks.tasks import outcomes as outcomes
+from luigi_tasks.tasks.check_source import CheckSource
+from luigi_tasks.tasks.download_metadata import DownloadMetadata
+from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.generate_report import GenerateReport
+from luigi_tasks.tasks.get_tickers import GetTickers
+from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.register_security import RegisterSecurity
+from luigi_tasks.tasks.run_all import RunAll
+from luigi_tasks.tasks.ticker_batch import TickerBatch
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
+from luigi_tasks.tasks.validate_tickers import ValidateTickers
+
+if TYPE_CHECKING:
+    from luigi_tasks.database.client import YfinanceClient
+    from luigi_tasks.pipeline import YfinancePipeline
+
+__all__ = [
+    "CheckSource",
+    "DownloadMetadata",
+    "DownloadOhlcv",
+    "GenerateReport",
+    "GetTickers",
+    "InsertMetadata",
+    "InsertOhlcv",
+    "RegisterSecurity",
+    "RunAll",
+    "TickerBatch",
+    "TickerPipeline",
+    "ValidateOhlcv",
+    "ValidateTickers",
+    "YfinanceClient",
+    "YfinancePipeline",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The two classes that need pandas, on first use."""
+    if name == "YfinanceClient":
+        from luigi_tasks.database.client import YfinanceClient
+
+        return YfinanceClient
+    if name == "YfinancePipeline":
+        from luigi_tasks.pipeline import YfinancePipeline
+
+        return YfinancePipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,62 @@
+"""The one shape in which daily bars travel between the rooms of this project.
+
+Columns, in this order, one row a session, oldest first:
+
+| column | dtype | unit |
+|---|---|---|
+| date | datetime64[s], no zone | the session's calendar day where the security is traded |
+| open, high, low, close | float64 | the security's currency, as the source states it (Yahoo: adjusted for splits only) |
+| adj_close | float64, NaN = not known | close adjusted for splits and dividends |
+| volume | int64 (float64 where some are not known) | shares, contracts or units |
+| dividends | float64 | currency per share, on the ex-date; 0 where none |
+| stock_splits | float64 | new shares per old one, on the first day traded that way; 0 where none |
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+PRICES = ("open", "high", "low", "close")
+COLUMNS = ("date", *PRICES, "adj_close", "volume", "dividends", "stock_splits")
+
+ARROW_SCHEMA = pa.schema(
+    [
+        ("date", pa.date32()),
+        *((name, pa.float64()) for name in (*PRICES, "adj_close")),
+        ("volume", pa.int64()),
+        ("dividends", pa.float64()),
+        ("stock_splits", pa.float64()),
+    ]
+)
+
+
+def conform(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with exactly `COLUMNS`, their dtypes, and rows by date; values are not judged, no row is dropped.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: a value is not a number or a date.
+    """
+    out = frame.loc[:, list(COLUMNS)].copy()
+    out["date"] = pd.to_datetime(out["date"]).astype("datetime64[s]")
+    for name in COLUMNS[1:]:
+        out[name] = pd.to_numeric(out[name]).astype("float64")
+    volume = out["volume"]
+    if volume.notna().all() and (volume == volume.round()).all() and (volume.abs() < 2**63).all():
+        out["volume"] = volume.astype("int64")
+    return out.sort_values("date", kind="stable").reset_index(drop=True)
+
+
+def to_arrow(bars: pd.DataFrame) -> pa.Table:
+    """The bars as an Arrow table of `ARROW_SCHEMA`; NaN becomes null.
+
+    Raises:
+        pyarrow.ArrowInvalid: a volume is not a whole number.
+    """
+    return pa.Table.from_pandas(bars, schema=ARROW_SCHEMA, preserve_index=False, safe=True)
+
+
+def from_arrow(table: pa.Table) -> pd.DataFrame:
+    """The frame that `to_arrow` was given."""
+    return conform(table.to_pandas(date_as_object=False))

@@ -1,0 +1,124 @@
+"""The commands of `run.sh` that are not a Luigi run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from luigi_tasks import services, settings
+from luigi_tasks.database import embedded
+from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
+from luigi_tasks.report import render
+from luigi_tasks.targets.files import JsonTarget
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Services and results of the securities master."""
+
+
+@commands.command()
+@click.option("--quiet", is_flag=True, help="Say nothing if all is well.")
+def up(quiet: bool) -> None:
+    """Start PostgreSQL (unless DATABASE_URL is set) and luigid."""
+    for name, where in services.up(settings.load()).items():
+        if not quiet:
+            click.echo(f"{name}: {where}")
+
+
+@commands.command()
+def down() -> None:
+    """Stop the embedded PostgreSQL and luigid; what is stored stays."""
+    for name, was_running in services.down(settings.load()).items():
+        click.echo(f"{name}: {'stopped' if was_running else 'was not running'}")
+
+
+@commands.command()
+def status() -> None:
+    """Say how the services are and what the last run did."""
+    chosen = settings.load()
+    for name, words in services.state(chosen).items():
+        click.echo(f"{name}: {words}")
+    try:
+        ledger = Ledger(embedded.url(chosen))
+        run_id = ledger.latest_run_id()
+    except SecuritiesMasterError:
+        return
+    run = ledger.run(run_id) if run_id else None
+    if run is None:
+        click.echo("last run: none yet")
+        return
+    outcome = run["outcome"] or "running, or killed"
+    click.echo(f"last run: {run_id}, {run['task_family']}, {outcome}, started {run['started_at']:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@commands.command()
+def report() -> None:
+    """Show the last report's summary, and where the page is."""
+    folder = settings.load().reports / "latest"
+    if not folder.is_dir():
+        raise ServiceFailure("the report", "there is none yet", "A run writes one: ./run.sh or ./run.sh demo.")
+    document = JsonTarget(folder.resolve() / "report.json").read()
+    click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
+
+
+@commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--database", help="Another database of the embedded server, such as demo.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(database: str | None, arguments: tuple[str, ...]) -> None:
+    """Open psql on the database; further arguments are psql's."""
+    url = normalised_url(embedded.url(settings.load()))
+    if database:
+        url = url.set(database=database)
+    # By environment, since everybody on the machine can read a process's arguments.
+    environment = {
+        "PGHOST": url.host or url.query.get("host"),
+        "PGPORT": str(url.port) if url.port else None,
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+        "PGSSLMODE": url.query.get("sslmode"),
+    }
+    os.environ.update({name: str(value) for name, value in environment.items() if value})
+    program = str(embedded.psql())
+    os.execv(program, [program, *arguments])
+
+
+@commands.command(name="where")
+def where() -> None:
+    """Say where everything is and how to look at it."""
+    chosen = settings.load()
+    url = embedded.url(chosen)
+    database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
+    click.echo(f"  tables    {services.shown(url)}")
+    click.echo(f"            ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'")
+    click.echo(f"  parquet   {chosen.store}")
+    click.echo(f"  report    {(chosen.reports / 'latest').resolve() / 'report.html'}")
+    click.echo(f"  luigid    {services.Luigid.configured(chosen).url}  (stop everything: ./run.sh down)")
+    click.echo(f"  logs      {chosen.root / 'logs'}")
+
+
+def main() -> NoReturn:
+    """Entry point: a failure we can name is one line and exit code 1."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        commands.main(prog_name="./run.sh", standalone_mode=False)
+    except SecuritiesMasterError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

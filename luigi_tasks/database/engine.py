@@ -1,0 +1,166 @@
+"""How this project reaches PostgreSQL: one engine a process, errors of ours, and the migrations."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from luigi_tasks.errors import (
+    ConfigurationError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    InvalidData,
+    SecuritiesMasterError,
+)
+
+OLDEST_SERVER = 13
+_CONNECT_SECONDS = 5
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Any number does, as long as it is ours: two first runs at once must not both create the tables.
+_MIGRATION_LOCK = 0x5EC0_A57E
+
+# SQLSTATE classes and codes after which the same statement may well succeed: connection, shutdown or start-up,
+# deadlock or serialisation, too many connections, lock not available.
+_TRANSIENT = ("08", "40", "57P", "53300", "55P03")
+# Values that do not fit their column, and the constraints NOT NULL, UNIQUE and CHECK.
+_BAD_VALUE = ("22", "23502", "23505", "23514")
+
+_engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+
+
+def _forget_connections() -> None:
+    # Two processes on one connection mix their answers; `close=False` leaves the parent's connection alone.
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_connections)
+
+
+def normalised_url(database_url: str) -> sa.URL:
+    """The URL for SQLAlchemy with psycopg2, from any of the usual spellings (postgres://, postgresql://).
+
+    Raises:
+        ConfigurationError: not a PostgreSQL URL; the message does not show it, since it may hold a password.
+    """
+    remedy = "It looks like postgresql://user:password@host:5432/database."
+    try:
+        url = sa.make_url(database_url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError("DATABASE_URL", "is not a database URL", remedy) from error
+    if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ConfigurationError("DATABASE_URL", f"is for {url.drivername!r}, not for PostgreSQL", remedy)
+    return url.set(drivername="postgresql+psycopg2")
+
+
+@lru_cache(maxsize=8)
+def engine_for(database_url: str) -> sa.Engine:
+    """The engine of this process for that database; a forked child gets connections of its own."""
+    engine = sa.create_engine(
+        normalised_url(database_url),
+        pool_size=1,
+        max_overflow=4,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": "luigi_tasks",
+            "options": "-c timezone=UTC -c client_encoding=UTF8",
+        },
+    )
+    _engines.add(engine)
+    return engine
+
+
+@contextmanager
+def transaction(engine: sa.Engine, subject: str) -> Iterator[sa.Connection]:
+    """A connection in a transaction that commits at the end of the block, or rolls back on any error.
+
+    Raises:
+        DatabaseUnavailable, DatabaseRefused, InvalidData: in place of the driver's errors, about `subject`.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise as_ours(engine, subject, error) from error
+
+
+def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMasterError:
+    """The error of ours for one of the driver's."""
+    code = getattr(error.orig, "pgcode", None)
+    words = " ".join(str(error.orig).split())
+    if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+        where = engine.url.render_as_string(hide_password=True)
+        return DatabaseUnavailable(
+            subject, f"PostgreSQL at {where} does not answer ({words})", "Start it (./run.sh up) or set DATABASE_URL."
+        )
+    if code is not None and code.startswith(_TRANSIENT):
+        return DatabaseUnavailable(subject, f"PostgreSQL broke off ({code}: {words})", "Running again is enough.")
+    if code is not None and code.startswith(_BAD_VALUE):
+        return InvalidData(subject, f"PostgreSQL refused a value ({code}: {words})")
+    return DatabaseRefused(subject, f"PostgreSQL refused ({code or type(error).__name__}: {words})")
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the tables to this version's schema; quick when they are.
+
+    Raises:
+        DatabaseRefused: the server is too old, or its tables are of a later version of this project.
+    """
+    from alembic.script import ScriptDirectory
+
+    newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    with transaction(engine, "the database schema") as connection:
+        server = connection.dialect.server_version_info or (0,)
+        if server[0] < OLDEST_SERVER:
+            raise DatabaseRefused(
+                "PostgreSQL", f"the server is version {server[0]}", f"{OLDEST_SERVER} or later is needed."
+            )
+        if _current_revision(connection) == newest:
+            return
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _upgrade(connection)
+
+
+def _current_revision(connection: sa.Connection) -> str | None:
+    if connection.scalar(sa.text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if revision is None else str(revision)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise DatabaseRefused(
+            "the database schema", f"is of another version ({error})", "Use the version of this project that made it."
+        ) from error
+
+
+def create_database(server_url: str, name: str) -> None:
+    """Create the database `name` on a server if it is not there."""
+    engine = sa.create_engine(normalised_url(server_url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            known = connection.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name})
+            if not known:
+                quoted = engine.dialect.identifier_preparer.quote_identifier(name)
+                connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
+    except DBAPIError as error:
+        raise as_ours(engine, f"database {name!r}", error) from error

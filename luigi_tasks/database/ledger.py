@@ -1,0 +1,166 @@
+"""What was done, what failed, and in which run: the rows that make a rerun skip what is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from luigi_tasks.database.engine import engine_for, migrate, transaction
+from luigi_tasks.database.schema import runs, store_source, task_failures, task_markers
+from luigi_tasks.database.text import storable
+from luigi_tasks.errors import ConfigurationError
+
+LONGEST_REASON = 2000
+"""Characters of a failure's reason that are kept."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of one run, as the ledger names it."""
+
+    task_id: str
+    task_family: str
+    run_id: str
+    ticker: str | None = None
+    as_of: dt.date | None = None
+
+
+@dataclass(frozen=True)
+class Marker:
+    """That a step is done: `rows` bars or records were left behind, `detail` is for the report (JSON values)."""
+
+    step: Step
+    rows: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_marker(connection: sa.Connection, marker: Marker, seconds: float | None = None) -> None:
+    """Write the marker within the caller's transaction, so that data and marker are there together or not at all."""
+    step = marker.step
+    row = {
+        "task_id": step.task_id,
+        "task_family": step.task_family,
+        "ticker": step.ticker,
+        "as_of": step.as_of,
+        "run_id": step.run_id,
+        "rows": marker.rows,
+        "detail": storable(marker.detail),
+        "seconds": seconds,
+    }
+    statement = insert(task_markers).values(row)
+    changes = {name: statement.excluded[name] for name in row if name != "task_id"} | {"done_at": sa.func.now()}
+    connection.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=changes))
+
+
+class Ledger:
+    """Markers, failures and runs of one database."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = engine_for(database_url)
+
+    def migrate(self) -> None:
+        """Create the tables, or bring them to this version; quick when there is nothing to do."""
+        migrate(self._engine)
+
+    def claim_for(self, source: str) -> None:
+        """Remember that the bars here come from `source`.
+
+        Raises:
+            ConfigurationError: they come from another one; the two would be mixed up.
+        """
+        with transaction(self._engine, "the source of this database") as connection:
+            connection.execute(insert(store_source).values(name=source).on_conflict_do_nothing())
+            present = connection.scalar(sa.select(store_source.c.name))
+        if present != source:
+            raise ConfigurationError(
+                f"source {source!r}", f"this database holds bars from {present!r}", "Use another database for it."
+            )
+
+    def done(self, task_ids: Collection[str]) -> set[str]:
+        """Those of the task ids that have a marker; one query, however many."""
+        query = sa.select(task_markers.c.task_id).where(
+            task_markers.c.task_id == sa.func.any(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
+        )
+        with transaction(self._engine, "task markers") as connection:
+            return set(connection.scalars(query, {"ids": list(task_ids)}))
+
+    def mark(self, marker: Marker, seconds: float | None = None) -> None:
+        """A marker of its own: a receipt for a step whose target is a file."""
+        with transaction(self._engine, marker.step.task_id) as connection:
+            write_marker(connection, marker, seconds)
+
+    def time(self, task_id: str, seconds: float) -> None:
+        """Add to a marker how long its step took."""
+        change = sa.update(task_markers).where(task_markers.c.task_id == task_id).values(seconds=seconds)
+        with transaction(self._engine, task_id) as connection:
+            connection.execute(change)
+
+    def fail(self, step: Step, kind: str, reason: str) -> None:
+        """Keep that a step failed; failures are never overwritten."""
+        row = {
+            "run_id": step.run_id,
+            "task_id": step.task_id,
+            "task_family": step.task_family,
+            "ticker": step.ticker,
+            "as_of": step.as_of,
+            "kind": kind,
+            "reason": storable(reason[:LONGEST_REASON]),
+        }
+        with transaction(self._engine, step.task_id) as connection:
+            connection.execute(sa.insert(task_failures).values(row))
+
+    def begin_run(self, run_id: str, task_family: str, parameters: Mapping[str, Any]) -> None:
+        row = {"run_id": run_id, "task_family": task_family, "parameters": storable(parameters)}
+        with transaction(self._engine, f"run {run_id}") as connection:
+            connection.execute(insert(runs).values(row).on_conflict_do_nothing())
+
+    def finish_run(self, run_id: str, outcome: str) -> None:
+        """`outcome` is complete, incomplete or interrupted."""
+        change = sa.update(runs).where(runs.c.run_id == run_id).values(outcome=outcome, finished_at=sa.func.now())
+        with transaction(self._engine, f"run {run_id}") as connection:
+            connection.execute(change)
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """The run's row, None if there is no such run."""
+        with transaction(self._engine, f"run {run_id}") as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def latest_run_id(self) -> str | None:
+        """The run that started last, None before the first."""
+        with transaction(self._engine, "runs") as connection:
+            return connection.scalar(sa.select(runs.c.run_id).order_by(runs.c.started_at.desc()).limit(1))
+
+    def markers(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """{task id: its marker's row}; one query."""
+        query = sa.select(task_markers).where(
+            task_markers.c.task_id == sa.func.any(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
+        )
+        with transaction(self._engine, "task markers") as connection:
+            rows = connection.execute(query, {"ids": list(task_ids)}).mappings()
+            return {str(row["task_id"]): dict(row) for row in rows}
+
+    def tickers_of(self, run_id: str) -> list[str]:
+        """Every ticker that a run did something for."""
+        done = sa.select(task_markers.c.ticker).where(task_markers.c.run_id == run_id)
+        failed = sa.select(task_failures.c.ticker).where(task_failures.c.run_id == run_id)
+        with transaction(self._engine, f"run {run_id}") as connection:
+            return sorted(ticker for ticker in connection.scalars(done.union(failed)) if ticker is not None)
+
+    def families_of(self, run_id: str) -> set[str]:
+        """Every task family that a run did something in."""
+        done = sa.select(task_markers.c.task_family).where(task_markers.c.run_id == run_id)
+        failed = sa.select(task_failures.c.task_family).where(task_failures.c.run_id == run_id)
+        with transaction(self._engine, f"run {run_id}") as connection:
+            return set(connection.scalars(done.union(failed)))
+
+    def failures(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's failures, oldest first."""
+        query = sa.select(task_failures).where(task_failures.c.run_id == run_id).order_by(task_failures.c.failure_id)
+        with transaction(self._engine, f"run {run_id}") as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]

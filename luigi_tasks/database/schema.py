@@ -1,0 +1,162 @@
+"""The tables, as SQLAlchemy knows them. Migrations make them; a test holds the two against each other.
+
+Prices are double precision, not numeric: it is what the sources send, so that a stored value equals the served one
+bit for bit, in half the space.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+NOW = sa.text("now()")
+
+
+def _security_id(*, primary_key: bool = True) -> sa.Column[int]:
+    return sa.Column(
+        "security_id",
+        sa.BigInteger,
+        sa.ForeignKey("securities.security_id", ondelete="CASCADE"),
+        primary_key=primary_key,
+        autoincrement=False,
+    )
+
+
+def _timestamp(name: str, *, nullable: bool = False, default: bool = True) -> sa.Column[object]:
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=NOW if default else None)
+
+
+# One row: which source the bars here come from. Two sources adjust differently and must not meet in one table.
+store_source = sa.Table(
+    "store_source",
+    metadata,
+    sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("name", sa.Text, nullable=False),
+    _timestamp("since"),
+    sa.CheckConstraint("only_row", name="one_row"),
+)
+
+securities = sa.Table(
+    "securities",
+    metadata,
+    sa.Column("security_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("ticker", sa.Text, nullable=False, unique=True),
+    _timestamp("created_at"),
+    sa.CheckConstraint("ticker ~ '^[A-Z0-9^][A-Z0-9.=^&_-]{0,31}$'", name="ticker"),
+)
+
+security_groupings = sa.Table(
+    "security_groupings",
+    metadata,
+    _security_id(),
+    sa.Column("grouping", sa.Text, primary_key=True),
+    _timestamp("created_at"),
+    sa.CheckConstraint("\"grouping\" <> ''", name="grouping"),
+    sa.Index("security_groupings_grouping_idx", "grouping"),
+)
+
+PRICE_CHECKS = {
+    # NaN and Infinity are above every number in PostgreSQL, so the upper bound keeps both out.
+    "prices_positive": "least(open, high, low, close) > 0",
+    "prices_finite": "greatest(open, high, low, close) < 'Infinity'",
+    "high_is_highest": "high >= greatest(open, low, close)",
+    "low_is_lowest": "low <= least(open, close)",
+    "adj_close": "adj_close > 0 AND adj_close < 'Infinity'",
+    "volume": "volume >= 0",
+    "dividends": "dividends >= 0 AND dividends < 'Infinity'",
+    "stock_splits": "stock_splits >= 0 AND stock_splits < 'Infinity'",
+}
+
+ohlcv = sa.Table(
+    "ohlcv",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("open", sa.Double, nullable=False),
+    sa.Column("high", sa.Double, nullable=False),
+    sa.Column("low", sa.Double, nullable=False),
+    sa.Column("close", sa.Double, nullable=False),
+    sa.Column("adj_close", sa.Double, comment="NULL: the source does not say"),
+    sa.Column("volume", sa.BigInteger, nullable=False),
+    sa.Column("dividends", sa.Double, nullable=False, server_default=sa.text("0")),
+    sa.Column("stock_splits", sa.Double, nullable=False, server_default=sa.text("0")),
+    *(sa.CheckConstraint(rule, name=name) for name, rule in PRICE_CHECKS.items()),
+    # "Every ticker on one day" is the other question that people ask.
+    sa.Index("ohlcv_date_idx", "date"),
+)
+
+security_metadata = sa.Table(
+    "security_metadata",
+    metadata,
+    _security_id(),
+    sa.Column("as_of", sa.Date, primary_key=True),
+    sa.Column("name", sa.Text),
+    sa.Column("quote_type", sa.Text),
+    sa.Column("exchange", sa.Text),
+    sa.Column("currency", sa.Text),
+    sa.Column("country", sa.Text),
+    sa.Column("sector", sa.Text),
+    sa.Column("industry", sa.Text),
+    sa.Column("market_cap", sa.Numeric, comment="in currency"),
+    sa.Column("shares_outstanding", sa.Numeric),
+    sa.Column("answer", JSONB, nullable=False, comment="the whole answer, in the source's own field names"),
+    _timestamp("created_at"),
+    sa.CheckConstraint("market_cap >= 0", name="market_cap"),
+    sa.CheckConstraint("shares_outstanding >= 0", name="shares_outstanding"),
+    sa.Index("security_metadata_sector_idx", "sector", "industry"),
+)
+
+task_markers = sa.Table(
+    "task_markers",
+    metadata,
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task_family", sa.Text, nullable=False),
+    sa.Column("ticker", sa.Text),
+    sa.Column("as_of", sa.Date),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="bars or records that the step left behind"),
+    sa.Column("detail", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("seconds", sa.Double, comment="NULL: the process ended between its commit and its report"),
+    _timestamp("done_at"),
+    sa.Index("task_markers_run_id_idx", "run_id"),
+    sa.Index("task_markers_ticker_idx", "ticker"),
+)
+
+task_failures = sa.Table(
+    "task_failures",
+    metadata,
+    sa.Column("failure_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("task_family", sa.Text, nullable=False),
+    sa.Column("ticker", sa.Text),
+    sa.Column("as_of", sa.Date),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _timestamp("failed_at"),
+    sa.Index("task_failures_run_id_idx", "run_id"),
+    sa.Index("task_failures_ticker_idx", "ticker"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("task_family", sa.Text, nullable=False),
+    sa.Column("parameters", JSONB, nullable=False, comment="of the task that was asked for"),
+    _timestamp("started_at"),
+    _timestamp("finished_at", nullable=True, default=False),
+    sa.Column("outcome", sa.Text, comment="NULL: running, or killed"),
+    sa.CheckConstraint("outcome IN ('complete', 'incomplete', 'interrupted')", name="outcome"),
+    sa.Index("runs_started_at_idx", "started_at"),
+)

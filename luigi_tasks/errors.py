@@ -1,0 +1,131 @@
+"""Every failure this project can name, typed by what to do about it.
+
+A message always says three things: what it is about, why it failed, and what helps. `kind` is the word stored
+in `task_failures.kind` and grouped by in the report. The arguments are kept as they are, so that an instance
+survives pickling between Luigi's processes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SecuritiesMasterError(Exception):
+    """A failure with a subject, a reason and a remedy; shown to people as one line, without a traceback."""
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, subject: str, reason: str, remedy: str = "") -> None:
+        super().__init__(subject, reason, remedy)
+        self.subject, self.reason, self.remedy = subject, reason, remedy
+
+    def __str__(self) -> str:
+        sentence = f"{self.subject}: {self.reason}"
+        return f"{sentence}. {self.remedy}" if self.remedy else sentence
+
+
+class TransientError(SecuritiesMasterError):
+    """Worth trying again shortly, as it is: the task does so by itself."""
+
+
+class TerminalError(SecuritiesMasterError):
+    """Trying again would give the same answer: somebody or something has to change first."""
+
+
+# -- the provider
+
+
+class Throttled(TransientError):
+    """The provider asked us to slow down (HTTP 429)."""
+
+    kind = "throttled"
+
+
+class ProviderDown(TransientError):
+    """The provider answered with an error of its own: 5xx, an HTML page, a blank or cut answer."""
+
+    kind = "provider_down"
+
+
+class NetworkFailure(TransientError):
+    """No answer at all: name resolution, refused, reset, time-out, TLS, proxy."""
+
+    kind = "network"
+
+
+class AuthorisationFailure(TransientError):
+    """The provider refused our cookie or crumb (401, 403); a new session usually helps."""
+
+    kind = "authorisation"
+
+
+class AnswerNotUnderstood(TransientError):
+    """An answer that parses but is not what was asked for: another ticker, a missing field, an unknown error."""
+
+    kind = "answer_not_understood"
+
+
+class SourceUnreachable(TerminalError):
+    """The source as a whole is out of reach, so that no ticker is worth trying in this run."""
+
+    kind = "source_unreachable"
+
+
+class NoSuchTicker(TerminalError):
+    """The provider itself said that it has no such ticker (or has it no more)."""
+
+    kind = "no_such_ticker"
+
+
+class NoBars(TerminalError):
+    """The ticker exists, and the provider said that it has no bars in the range asked for."""
+
+    kind = "no_bars"
+
+
+# -- data and stores
+
+
+class InvalidData(TerminalError):
+    """Bars that must not be stored; they are in quarantine with the rules they broke."""
+
+    kind = "data_invalid"
+
+
+class SecurityNotFound(TerminalError):
+    """A ticker that is not registered in the database."""
+
+    kind = "security_not_found"
+
+
+class DatabaseUnavailable(TransientError):
+    """PostgreSQL does not answer, or broke off (connection lost, deadlock, shutting down)."""
+
+    kind = "database_unavailable"
+
+
+class DatabaseRefused(TerminalError):
+    """PostgreSQL answered and said no: a constraint, a missing table, a permission, a full disk."""
+
+    kind = "database_refused"
+
+
+class StoreUnwritable(TerminalError):
+    """A file could not be written or read: disk full, no permission, not a folder."""
+
+    kind = "store_unwritable"
+
+
+# -- the run
+
+
+class ConfigurationError(TerminalError):
+    """A setting, a parameter or a configuration file that cannot be used as it is."""
+
+    kind = "configuration"
+
+
+class ServiceFailure(TerminalError):
+    """The embedded PostgreSQL or luigid could not be started or found."""
+
+    kind = "service"

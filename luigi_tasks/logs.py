@@ -1,0 +1,45 @@
+"""Handlers and formatter named in `config/logging.cfg`: few words on the terminal, everything in a file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from pathlib import Path
+
+from luigi_tasks.errors import SecuritiesMasterError
+
+FOLDER = Path("logs")
+
+
+class OneLine(logging.Formatter):
+    """A failure that we can name takes one line; an unforeseen one keeps its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, SecuritiesMasterError):
+            return super().format(record)
+        # Luigi's own message is about processes and workers; which task and why is in the error.
+        return f"{record.levelname.lower()}: {error.kind}: {error}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is logging's
+        record.levelname = record.levelname.lower()
+        return super().formatMessage(record)
+
+
+class RunLogFile(logging.FileHandler):
+    """A log file a day under the store, opened with the first record."""
+
+    def __init__(self) -> None:
+        from luigi_tasks import settings
+
+        folder = Path(settings.Store().root).absolute() / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / f"run-{dt.datetime.now(dt.UTC):%Y-%m-%d}.log", encoding="utf-8", delay=True)
+
+
+class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    """Standard error: all that we say, and of Luigi's talk what went wrong."""
+
+    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        ours = record.name.startswith("luigi_tasks")
+        return super().filter(record) if ours or record.levelno >= logging.WARNING else False

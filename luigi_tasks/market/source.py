@@ -1,0 +1,33 @@
+"""The interface between this project and whoever has the data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class MarketDataSource(Protocol):
+    """Something that has daily bars and company data by ticker."""
+
+    def check(self) -> None:
+        """Make sure that the source can be used at all.
+
+        Raises:
+            SourceUnreachable: it cannot; the message says why and what helps.
+        """
+
+    def bars(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame | None:
+        """Daily bars of the sessions from `start` to `end`, both included, in the shape of `luigi_tasks.bars`.
+
+        None when the source knows the ticker and has no bars in that range.
+
+        Raises:
+            TransientError: worth trying again.
+            TerminalError: not worth it; NoSuchTicker when the source does not know the ticker.
+        """
+
+    def metadata(self, ticker: str) -> dict[str, Any]:
+        """Company data: the source's own field names, JSON values. Raises like `bars`."""

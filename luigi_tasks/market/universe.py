@@ -1,0 +1,185 @@
+"""From `config/universe.yaml` to the tickers of a run, and which of them are fit to be asked for."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.market import tickers
+
+_KINDS = ("tickers", "csv", "index")
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One named set of tickers, and the one place where its tickers stand."""
+
+    name: str
+    kind: str
+    value: Any
+    column: str = ""
+
+
+@dataclass(frozen=True)
+class UniverseFile:
+    """The configuration file, read and checked; no ticker has been looked up yet."""
+
+    path: Path
+    groupings: dict[str, Grouping]
+    default: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> UniverseFile:
+        """Raises ConfigurationError, naming the file and the entry, for anything that cannot be used."""
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(str(path), f"cannot be read ({error.strerror})") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigurationError(str(path), f"is not YAML ({' '.join(str(error).split())})") from error
+        entries = content.get("groupings") if isinstance(content, dict) else None
+        if not isinstance(entries, dict) or not entries:
+            raise ConfigurationError(str(path), "has no groupings", "See config/universe.yaml in the repository.")
+        groupings = {str(name): _grouping(path, str(name), entry) for name, entry in entries.items()}
+        default = tuple(str(name) for name in content.get("default") or groupings)
+        universe = cls(path, groupings, default)
+        universe.require(default)
+        return universe
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises ConfigurationError for the first name that is not a grouping here."""
+        for name in names:
+            if name not in self.groupings:
+                known = ", ".join(sorted(self.groupings))
+                raise ConfigurationError(f"grouping {name!r}", f"is not in {self.path.name}", f"It has: {known}.")
+
+    def csv_path(self, grouping: Grouping) -> Path:
+        return self.path.parent / str(grouping.value)
+
+    def resolve(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """{text as listed: groupings that list it}, in the order listed; a grouping that lists it twice, twice."""
+        found: dict[str, list[str]] = {}
+        for name in names:
+            for text in self._members(self.groupings[name]):
+                found.setdefault(text, []).append(name)
+        return found
+
+    def _members(self, grouping: Grouping) -> list[str]:
+        if grouping.kind == "tickers":
+            return [str(item) for item in grouping.value]
+        if grouping.kind == "csv":
+            return _csv_members(self.csv_path(grouping), grouping)
+        return _index_members(grouping)
+
+    def digest(self, *more: object) -> str:
+        """12 hex digits that change whenever the file, a CSV it names, the index lists or `more` do."""
+        content = hashlib.sha256(json.dumps([str(item) for item in more]).encode())
+        files = [self.path, *(self.csv_path(g) for g in self.groupings.values() if g.kind == "csv")]
+        for path in files:
+            content.update(path.read_bytes() if path.is_file() else b"")
+        if any(g.kind == "index" for g in self.groupings.values()):
+            from importlib.metadata import version
+
+            content.update(version("pytickersymbols").encode())
+        return content.hexdigest()[:12]
+
+
+def _grouping(path: Path, name: str, entry: Any) -> Grouping:
+    kinds = [kind for kind in _KINDS if isinstance(entry, dict) and kind in entry]
+    if len(kinds) != 1:
+        raise ConfigurationError(f"{path.name}, grouping {name!r}", f"must have exactly one of {', '.join(_KINDS)}")
+    kind = kinds[0]
+    value = entry[kind]
+    if (kind == "tickers") != isinstance(value, list):
+        wanted = "a list" if kind == "tickers" else "text"
+        raise ConfigurationError(f"{path.name}, grouping {name!r}", f"{kind} must be {wanted}")
+    return Grouping(name, kind, value, str(entry.get("column", "")))
+
+
+def _csv_members(path: Path, grouping: Grouping) -> list[str]:
+    subject = f"{path}, of grouping {grouping.name!r}"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            names = {name.strip().lower(): name for name in rows.fieldnames or []}
+            wanted = [grouping.column.lower()] if grouping.column else ["ticker", "symbol"]
+            column = next((names[name] for name in wanted if name in names), None)
+            if column is None:
+                raise ConfigurationError(
+                    subject, f"has no column {' or '.join(wanted)}", "Name the right one with `column:`."
+                )
+            return [row[column] or "" for row in rows]
+    except OSError as error:
+        raise ConfigurationError(subject, f"cannot be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigurationError(subject, f"is not a CSV file ({error})") from error
+
+
+def _index_members(grouping: Grouping) -> list[str]:
+    from pytickersymbols import PyTickerSymbols
+
+    indices = PyTickerSymbols()
+    known = indices.get_all_indices()
+    if grouping.value not in known:
+        raise ConfigurationError(
+            f"index {grouping.value!r} of grouping {grouping.name!r}",
+            "is not one that pytickersymbols knows",
+            f"It knows: {', '.join(sorted(known))}.",
+        )
+    return [_yahoo_symbol(stock) for stock in indices.get_stocks_by_index(grouping.value)]
+
+
+def _yahoo_symbol(stock: dict[str, Any]) -> str:
+    """The listing that the index means, in Yahoo's spelling: pytickersymbols lists foreign listings as well.
+
+    Its `symbol` is the home listing, Yahoo's own spelling but for share classes (BRK.B, which Yahoo writes BRK-B).
+    """
+    symbol = str(stock.get("symbol") or "")
+    listings = [str(item.get("yahoo") or "") for item in stock.get("symbols", [])]
+    dashed = symbol.replace(".", "-")
+    return dashed if dashed in listings and symbol not in listings else symbol
+
+
+@dataclass(frozen=True)
+class ValidatedTickers:
+    """The tickers to run, with their groupings, and every listed text that is not run, with the reason."""
+
+    accepted: dict[str, list[str]]
+    rejected: list[dict[str, Any]]
+
+
+def validate(listed: dict[str, list[str]], limit: int = 0) -> ValidatedTickers:
+    """Well-formed and unique tickers, in the order listed; the rest with reasons, nothing dropped silently.
+
+    A ticker that only differs from an earlier one in case or surrounding space is the same ticker: its groupings
+    are joined and the second spelling is reported. `limit` > 0 keeps the first so many.
+    """
+    accepted: dict[str, list[str]] = {}
+    rejected: list[dict[str, Any]] = []
+    first_spelling: dict[str, str] = {}
+    for text, groupings in listed.items():
+        ticker = tickers.normalise(text)
+        problem = tickers.problem_with(ticker)
+        if problem:
+            rejected.append({"ticker": text[:100], "groupings": sorted(set(groupings)), "reason": problem})
+            continue
+        if ticker in first_spelling:
+            reason = f"is {first_spelling[ticker]!r} again; listed once is enough"
+            rejected.append({"ticker": text, "groupings": sorted(set(groupings)), "reason": reason})
+        first_spelling.setdefault(ticker, text)
+        for name in sorted({name for name in groupings if groupings.count(name) > 1}):
+            reason = f"is listed {groupings.count(name)} times in {name}; once is enough"
+            rejected.append({"ticker": text, "groupings": [name], "reason": reason})
+        merged = accepted.setdefault(ticker, [])
+        merged.extend(name for name in dict.fromkeys(groupings) if name not in merged)
+    if limit > 0:
+        accepted = dict(list(accepted.items())[:limit])
+    return ValidatedTickers(accepted, rejected)

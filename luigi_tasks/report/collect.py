@@ -1,0 +1,180 @@
+"""The facts of one run, from the ledger; everything a report shows is in the one document made here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from luigi_tasks.database.engine import engine_for, transaction
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.schema import ohlcv, securities, security_metadata
+
+KINDS = {
+    "throttled": "Yahoo asked us to slow down. Run again later; lower yfinance_api in luigi.cfg if it comes back.",
+    "provider_down": "Yahoo answered with an error page. Run again later.",
+    "network": "No answer came. Check network, proxy and DNS, then run again.",
+    "authorisation": "Yahoo refused the session. Run again; if it stays, look for a newer yfinance.",
+    "answer_not_understood": "The answer was not about the question. Run again; if it stays, report it.",
+    "source_unreachable": "The source cannot be used at all. Nothing was tried; mend that and run again.",
+    "no_such_ticker": "The source says it has no such ticker. Correct it or take it out of config/universe.yaml.",
+    "no_bars": "The ticker has no bars in these years. Ask for more years, or take it out.",
+    "data_invalid": "Too many bars break the rules. See its quarantine file; nothing of it was stored.",
+    "security_not_found": "The ticker is not registered. Run RegisterSecurity for it.",
+    "database_unavailable": "PostgreSQL did not answer. Start it and run again.",
+    "database_refused": "PostgreSQL said no. The reason names the constraint, permission or disk.",
+    "store_unwritable": "A file could not be written or read. Check disk space and permissions.",
+    "configuration": "A setting or parameter cannot be used. The reason says which.",
+    "process_died": "The task's process was killed from outside. Run again; check the machine's memory.",
+    "timed_out": "The task took longer than its time_limit. Run again, or raise it in luigi.cfg.",
+    "unexpected": "An error nobody foresaw; the traceback is in the log. Please report it.",
+}
+"""What to do about each kind of failure."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A step that the run was to bring about; `present` tells whether its target is there."""
+
+    step: str
+    ticker: str
+    task_id: str
+    present: Callable[[], bool]
+
+
+@dataclass
+class StepCount:
+    """What came of one step over all tickers. `processed` is `succeeded` + `failed`, in this run."""
+
+    step: str
+    processed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    blocked: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class TickerState:
+    """What came of one ticker: `done`, `failed` or `blocked`, its bars and what was quarantined."""
+
+    ticker: str
+    state: str = "done"
+    bars: int = 0
+    quarantined: int = 0
+    reason: str = ""
+    steps: dict[str, str] = field(default_factory=dict)
+
+
+def collect(
+    database_url: str, run: dict[str, Any], steps: Sequence[str], expected: Sequence[Expected], as_of: dt.date
+) -> dict[str, Any]:
+    """The report's document, JSON values only.
+
+    `steps` are the step names in order, `expected` every step of every ticker of the run; `run` is the run's row.
+    A step succeeded if it was done in this run, was skipped if it was done before, failed if this run says so, and
+    was blocked if an earlier step of its ticker, or the run's end, kept it from being tried.
+    """
+    ledger = Ledger(database_url)
+    failures = ledger.failures(run["run_id"])
+    markers = ledger.markers([item.task_id for item in expected])
+    failed = {failure["task_id"]: failure for failure in failures}
+    counts = {step: StepCount(step) for step in steps}
+    states: dict[str, TickerState] = {}
+    quarantine = []
+    for item in expected:
+        count, ticker = counts[item.step], states.setdefault(item.ticker, TickerState(item.ticker))
+        marker, failure = markers.get(item.task_id), failed.get(item.task_id)
+        outcome = _outcome(run["run_id"], item, marker, failure)
+        ticker.steps[item.step] = outcome
+        if outcome in ("succeeded", "failed"):
+            count.processed += 1
+        setattr(count, outcome, getattr(count, outcome) + 1)
+        if marker is not None and outcome in ("succeeded", "skipped"):
+            count.rows += marker["rows"]
+            count.seconds += (marker["seconds"] or 0.0) if outcome == "succeeded" else 0.0
+            if item.step == "InsertOhlcv":
+                ticker.bars = marker["rows"]
+            if marker["detail"].get("rows"):
+                ticker.quarantined = len(marker["detail"]["rows"])
+                quarantine.append({"ticker": item.ticker, "rows": marker["detail"]["rows"]})
+        if outcome == "failed" and failure is not None:
+            ticker.state, ticker.reason = "failed", ticker.reason or failure["reason"]
+        elif outcome == "blocked" and ticker.state == "done":
+            ticker.state = "blocked"
+    return {
+        "run_id": run["run_id"],
+        "task": run["task_family"],
+        "parameters": run["parameters"],
+        "as_of": str(as_of),
+        "started_at": _text(run["started_at"]),
+        "database": engine_for(database_url).url.render_as_string(hide_password=True),
+        "tickers": dict(Counter(state.state for state in states.values())) | {"all": len(states)},
+        "steps": [asdict(count) for count in counts.values()],
+        "failures": [_failure(failure) for failure in failures],
+        "failures_by_kind": _by_kind(failures),
+        "quarantine": quarantine,
+        "stored": stored(database_url, list(states)),
+        "by_ticker": [asdict(state) for state in states.values()],
+    }
+
+
+def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
+    """What the tables hold of these tickers now."""
+    chosen = securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text)))
+    bars = sa.select(
+        sa.func.count(), sa.func.min(ohlcv.c.date), sa.func.max(ohlcv.c.date), sa.func.count(ohlcv.c.security_id.distinct())
+    ).join_from(ohlcv, securities)
+    companies = sa.select(sa.func.count(security_metadata.c.security_id.distinct())).join_from(
+        security_metadata, securities
+    )
+    with transaction(engine_for(database_url), "the report") as connection:
+        count, first, last, with_bars = connection.execute(bars.where(chosen), {"tickers": list(tickers)}).one()
+        with_data = connection.scalar(companies.where(chosen), {"tickers": list(tickers)})
+    return {
+        "bars": count,
+        "tickers_with_bars": with_bars,
+        "tickers_with_company_data": with_data,
+        "first_session": _text(first),
+        "last_session": _text(last),
+    }
+
+
+def _outcome(run_id: str, item: Expected, marker: dict[str, Any] | None, failure: dict[str, Any] | None) -> str:
+    if marker is not None and marker["run_id"] == run_id:
+        return "succeeded"
+    if failure is not None:
+        return "failed"
+    if marker is not None or item.present():
+        return "skipped"
+    return "blocked"
+
+
+def _failure(failure: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ticker": failure["ticker"],
+        "step": failure["task_family"],
+        "kind": failure["kind"],
+        "reason": failure["reason"],
+        "failed_at": _text(failure["failed_at"]),
+    }
+
+
+def _by_kind(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    tickers = defaultdict(list)
+    for failure in failures:
+        tickers[failure["kind"]].append(failure["ticker"] or failure["task_family"])
+    return [
+        {"kind": kind, "count": len(named), "remedy": KINDS.get(kind, ""), "tickers": sorted(set(named))}
+        for kind, named in sorted(tickers.items(), key=lambda pair: -len(pair[1]))
+    ]
+
+
+def _text(moment: Any) -> str | None:
+    return None if moment is None else str(moment)

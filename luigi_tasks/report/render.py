@@ -1,0 +1,66 @@
+"""The report's document as a page and as a few lines for the terminal."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import Any
+
+_SHOWN = 10
+
+
+def page(document: dict[str, Any]) -> str:
+    """One self-contained HTML page; every text from outside is escaped."""
+    import jinja2
+
+    template = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(report=document, headline=headline(document))
+
+
+def headline(document: dict[str, Any]) -> str:
+    """The answer to "did it work", in a sentence."""
+    tickers, outcome = document["tickers"], document["outcome"]
+    every, done = tickers["all"], tickers.get("done", 0)
+    if outcome == "interrupted":
+        return f"Interrupted by {document['interrupted_by']}: {done} of {every} tickers are done. Run again to go on."
+    if outcome == "killed":
+        return f"Killed: {done} of {every} tickers are done. Run again to go on."
+    if every == 0:
+        return "Nothing was run: the run failed before the first ticker."
+    if done < every:
+        return f"{every - done} of {every} tickers are not done; {done} are."
+    if not any(step["processed"] for step in document["steps"]):
+        return f"Nothing to do: all {every} tickers are stored as of {document['as_of']}."
+    return f"All {every} tickers are stored as of {document['as_of']}."
+
+
+def terminal(document: dict[str, Any], path: str) -> str:
+    """The summary for the terminal; `path` is where the page stands."""
+    lines = ["", headline(document), ""]
+    if document["steps"]:
+        columns = ("processed", "succeeded", "failed", "skipped", "blocked", "rows")
+        lines.append(f"  {'step':<18}" + "".join(f"{name:>11}" for name in columns))
+        for step in document["steps"]:
+            lines.append(f"  {step['step']:<18}" + "".join(f"{step[name]:>11,}" for name in columns))
+        lines.append("")
+    stored = document["stored"]
+    if stored["bars"]:
+        lines.append(
+            f"  stored: {stored['bars']:,} bars of {stored['tickers_with_bars']:,} tickers, "
+            f"{stored['first_session']} to {stored['last_session']}; "
+            f"company data of {stored['tickers_with_company_data']:,}"
+        )
+    bad = sum(len(item["rows"]) for item in document["quarantine"])
+    if bad:
+        lines.append(f"  quarantined: {bad:,} bars of {len(document['quarantine']):,} tickers")
+    if document["rejected"]:
+        lines.append(f"  not run: {len(document['rejected'])} entries of the list")
+        lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]
+    for group in document["failures_by_kind"]:
+        named = ", ".join(group["tickers"][:_SHOWN]) + (", …" if len(group["tickers"]) > _SHOWN else "")
+        lines += [f"  failed, {group['kind']} ({group['count']}): {named}", f"    {group['remedy']}"]
+    reasons = [f"    {item['ticker'] or item['step']}: {item['reason']}" for item in document["failures"][:_SHOWN]]
+    if reasons:
+        lines += ["  first reasons:", *reasons]
+    lines += [f"  report: {path}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""The two servers that a run needs, PostgreSQL and luigid: started, stopped and asked how they are."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import luigi
+import psutil
+
+from luigi_tasks.database import embedded
+from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
+from luigi_tasks.settings import Settings
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Luigid:
+    """Our own luigid: one per store, on a loopback address."""
+
+    root: Path
+    host: str
+    port: int
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Luigid:
+        env: Any = luigi.interface.core()
+        return cls(settings.root / "luigid", env.scheduler_host, env.scheduler_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "luigid.log"
+
+    def process(self) -> psutil.Process | None:
+        """Its process if it runs; a process that has got its number since is not it."""
+        try:
+            process = psutil.Process(int((self.root / "pid").read_text()))
+            command = process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if str(self.root / "state.pickle") in command else None
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection((self.host, self.port), 2).close()
+        except OSError:
+            return False
+        return True
+
+    def start(self) -> None:
+        """Start it if it is not running. Raises ServiceFailure, naming the port or the log."""
+        if self.process() is not None and self.answers():
+            return
+        if self.answers():
+            raise ServiceFailure(
+                f"port {self.port} on {self.host}",
+                "is taken by another program",
+                "Stop that, or set default-scheduler-port in luigi.cfg to a free one.",
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+        command = [
+            str(Path(sys.executable).with_name("luigid")),
+            *("--address", self.host),
+            *("--port", str(self.port)),
+            *("--state-path", str(self.root / "state.pickle")),
+        ]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_without_secrets()
+            )
+        (self.root / "pid").write_text(str(process.pid))
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceFailure("luigid", "does not start", f"See {self.log}.")
+            time.sleep(0.1)
+
+    def stop(self) -> bool:
+        """Stop it; it keeps its state. False if it was not running."""
+        process = self.process()
+        if process is None:
+            return False
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+        (self.root / "pid").unlink(missing_ok=True)
+        return True
+
+
+def up(settings: Settings) -> dict[str, str]:
+    """Start what is not running; returns {service: where it is}. Raises ServiceFailure."""
+    try:
+        settings.root.mkdir(parents=True, exist_ok=True)
+        (settings.root / "locks").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ServiceFailure(str(settings.root), f"cannot be written ({error.strerror})", "Check permissions.") from error
+    if settings.database_url is None:
+        embedded.start(settings)
+    database_url = embedded.url(settings)
+    Ledger(database_url).migrate()
+    luigid = Luigid.configured(settings)
+    luigid.start()
+    return {"PostgreSQL": shown(database_url), "luigid": luigid.url}
+
+
+def down(settings: Settings) -> dict[str, bool]:
+    """Stop what is ours; returns {service: whether it was running}."""
+    return {"luigid": Luigid.configured(settings).stop(), "PostgreSQL": embedded.stop(settings)}
+
+
+def shown(database_url: str) -> str:
+    """The URL without its password."""
+    return normalised_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def state(settings: Settings) -> dict[str, str]:
+    """{service: how it is, in words}."""
+    try:
+        database_url = embedded.url(settings)
+        Ledger(database_url).migrate()
+        database = f"answers at {shown(database_url)}"
+    except SecuritiesMasterError as error:
+        database = str(error)
+    luigid = Luigid.configured(settings)
+    if luigid.process() is not None:
+        scheduler = f"answers at {luigid.url}" if luigid.answers() else f"runs but does not answer; see {luigid.log}"
+    else:
+        scheduler = "a luigid that is not ours answers at " + luigid.url if luigid.answers() else "is not running"
+    return {"PostgreSQL": database, "luigid": scheduler}
+
+
+def _without_secrets() -> dict[str, str]:
+    """luigid shows its environment to nobody, and needs no database either."""
+    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}

@@ -1,0 +1,155 @@
+"""What can be set, read once into plain values, so that only this room and `targets` know Luigi's configuration.
+
+Settings stand in `luigi.cfg`, in the section named like the class here. Two things come from the environment,
+because they differ by machine or are secret: `DATABASE_URL`, and `LUIGI_CONFIG_PATH` (Luigi's own way to lay a
+second configuration file over the first).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import luigi
+
+from luigi_tasks.errors import ConfigurationError
+
+
+class Store(luigi.Config):
+    """Where this project keeps everything it writes outside PostgreSQL."""
+
+    root: str = luigi.Parameter(default="var", description="folder of all state, relative to where luigi is started")
+
+
+class Universe(luigi.Config):
+    """Which tickers there are."""
+
+    file: str = luigi.Parameter(default="config/universe.yaml", description="groupings and where their tickers stand")
+
+
+class Market(luigi.Config):
+    """Where bars and company data come from."""
+
+    source: str = luigi.ChoiceParameter(
+        choices=["yahoo", "files"], default="yahoo", description="yahoo, or files: a folder or table of your own"
+    )
+    name: str = luigi.Parameter(
+        default="yahoo", description="what the source is called; a database and a store belong to one such name"
+    )
+    request_timeout: float = luigi.FloatParameter(default=30.0, description="seconds before a request is given up")
+    path: str = luigi.Parameter(default="", description="files: a folder of one file a ticker, or one long table")
+    metadata_path: str = luigi.Parameter(default="", description="files: company data, CSV or XML, one row a ticker")
+    volume_unit: float = luigi.FloatParameter(default=1.0, description="files: shares that a volume of 1 stands for")
+
+
+class Quality(luigi.Config):
+    """What makes a bar fit to be stored."""
+
+    suite: str = luigi.Parameter(default="config/ohlcv_suite.json", description="Great Expectations suite")
+    most_bad_share: float = luigi.FloatParameter(
+        default=0.05, description="share of bars that may be quarantined before the whole ticker is"
+    )
+
+
+class Database(luigi.Config):
+    """The embedded PostgreSQL, used when DATABASE_URL is not set."""
+
+    name: str = luigi.Parameter(default="securities", description="database within the embedded server")
+
+
+class Retry(luigi.Config):
+    """How a task waits between its own attempts at what is transient; how many, each task family says itself."""
+
+    first_wait: float = luigi.FloatParameter(default=1.0, description="seconds before the second attempt")
+    longest_wait: float = luigi.FloatParameter(default=60.0, description="seconds that no wait exceeds")
+
+
+class Batches(luigi.Config):
+    """How RunAll hands tickers to Luigi."""
+
+    size: int = luigi.IntParameter(default=40, description="tickers whose tasks Luigi is told of at a time")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Text that never shows itself in a log, an error or a repr."""
+
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "********"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings as values; paths are absolute."""
+
+    root: Path
+    universe_file: Path
+    source: str
+    source_name: str
+    request_timeout: float
+    files_path: str
+    files_metadata_path: str
+    files_volume_unit: float
+    suite_file: Path
+    most_bad_share: float
+    database_url: Secret | None
+    embedded_database: str
+    first_wait: float
+    longest_wait: float
+    batch_size: int
+
+    @property
+    def store(self) -> Path:
+        """Folder of the parquet and JSON targets of this source: two sources never share a file."""
+        return self.root / "store" / self.source_name
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what is worthless once its process has ended."""
+        return self.root / "tmp"
+
+    @property
+    def embedded_postgres(self) -> Path:
+        return self.root / "postgres"
+
+
+def load() -> Settings:
+    """The settings as they are now.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+    store, universe, market, quality = Store(), Universe(), Market(), Quality()
+    retry, batches = Retry(), Batches()
+    if not 0 <= quality.most_bad_share <= 1:
+        raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
+        raise ConfigurationError("[Market] name", f"{market.name!r} cannot name a folder", "Use letters, digits, . _ -")
+    if batches.size < 1:
+        raise ConfigurationError("[Batches] size", f"{batches.size} is not a positive number")
+    url = os.environ.get("DATABASE_URL", "").strip()
+    return Settings(
+        root=Path(store.root).absolute(),
+        universe_file=Path(universe.file).absolute(),
+        source=market.source,
+        source_name=market.name,
+        request_timeout=market.request_timeout,
+        files_path=market.path,
+        files_metadata_path=market.metadata_path,
+        files_volume_unit=market.volume_unit,
+        suite_file=Path(quality.suite).absolute(),
+        most_bad_share=quality.most_bad_share,
+        database_url=Secret(url) if url else None,
+        embedded_database=Database().name,
+        first_wait=retry.first_wait,
+        longest_wait=retry.longest_wait,
+        batch_size=batches.size,
+    )

@@ -1,0 +1,1 @@
+"""Where results stand, and how one knows that they are whole."""

@@ -1,0 +1,106 @@
+"""Targets that are files. A file under its final name is whole: it is written beside it, synced, and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from luigi_tasks.errors import StoreUnwritable
+
+
+class FileTarget(luigi.Target):
+    """A file that is there whole or not at all, whatever is killed when."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path})"
+
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    def _write(self, write: Callable[[Path], object]) -> None:
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write(part)
+                _sync(part)
+                part.replace(self.path)
+                _sync(self.path.parent)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnwritable(
+                str(self.path), f"cannot be written ({error.strerror or error})", "Check disk space and permissions."
+            ) from error
+
+
+class ParquetTarget(FileTarget):
+    """Bars in a parquet file; see `luigi_tasks.bars` for the shape. Extra columns are kept."""
+
+    def write(self, frame: Any) -> None:
+        """Write a DataFrame. Raises StoreUnwritable."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from luigi_tasks import bars
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        types = {field.name: field.type for field in bars.ARROW_SCHEMA}
+        if "volume" in frame and frame["volume"].dtype.kind == "f":
+            # Where a volume is not known, or is no whole number, as downloaded.
+            types["volume"] = pa.float64()
+        table = table.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in table.schema]))
+        self._write(lambda part: pq.write_table(table, part, compression="zstd"))
+
+    def read(self) -> Any:
+        """The frame that was written, rows by date. Raises StoreUnwritable."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from luigi_tasks import bars
+
+        try:
+            return bars.from_arrow(pq.read_table(self.path, partitioning=None))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreUnwritable(str(self.path), f"cannot be read ({error})", "Delete it and run again.") from error
+
+    def rows(self) -> int:
+        """How many rows the file has, from its footer alone."""
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.path).num_rows)
+
+
+class JsonTarget(FileTarget):
+    """One JSON document."""
+
+    def write(self, document: Any) -> None:
+        """Write JSON values. Raises StoreUnwritable."""
+        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True)
+        self._write(lambda part: part.write_text(text, encoding="ascii"))
+
+    def read(self) -> Any:
+        """The document. Raises StoreUnwritable."""
+        try:
+            return json.loads(self.path.read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
+            raise StoreUnwritable(str(self.path), f"cannot be read ({error})", "Delete it and run again.") from error
+
+    def rows(self) -> int:
+        return 1
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""Every path in the store, as pure functions; the one place that turns a ticker into a file name.
+
+    STORE/raw_bars/as_of=2026-11-23/years_back=10/AAPL.parquet        as downloaded
+    STORE/valid_bars/…/AAPL.parquet                                   what may be stored
+    STORE/verdicts/…/AAPL.json                                        what Great Expectations said
+    STORE/quarantine/…/AAPL.parquet                                   the bars that broke a rule, and which
+    STORE/company/as_of=2026-11-23/AAPL.json                          company data as downloaded
+    STORE/universe/as_of=2026-11-23/{listed,validated}-DIGEST.json    the tickers of a run
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_INNER = _PLAIN | {"."}
+_LONGEST_NAME = 200
+# Names that Windows gives to devices, whatever their extension.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+def file_name(ticker: str) -> str:
+    """A file name for any text whatever: no two texts share one, on any file system, and none leaves its folder.
+
+    A-Z, 0-9, - and _ stand for themselves, and so does a dot inside; any other byte of the UTF-8 text is %XX. Lower
+    case is written so, too, since some file systems do not tell it from upper case.
+
+    Raises:
+        ValueError: the text is empty, or its name would be longer than file systems take.
+    """
+    last = len(ticker) - 1
+    encoded = "".join(
+        character if character in (_INNER if 0 < place < last else _PLAIN) else _escaped(character)
+        for place, character in enumerate(ticker)
+    )
+    if ticker.partition(".")[0] in _DEVICES:
+        encoded = _escaped(ticker[0]) + encoded[1:]
+    if not 0 < len(encoded) <= _LONGEST_NAME:
+        raise ValueError(f"no file can be named for a ticker of {len(ticker)} characters")
+    return encoded
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def bars(store: Path, kind: str, as_of: dt.date, years_back: int, ticker: str) -> Path:
+    """`kind` is raw_bars, valid_bars or quarantine."""
+    return store / kind / f"as_of={as_of}" / f"years_back={years_back}" / f"{file_name(ticker)}.parquet"
+
+
+def verdict(store: Path, as_of: dt.date, years_back: int, ticker: str) -> Path:
+    return store / "verdicts" / f"as_of={as_of}" / f"years_back={years_back}" / f"{file_name(ticker)}.json"
+
+
+def company(store: Path, as_of: dt.date, ticker: str) -> Path:
+    return store / "company" / f"as_of={as_of}" / f"{file_name(ticker)}.json"
+
+
+def universe(store: Path, stage: str, as_of: dt.date, digest: str) -> Path:
+    """`stage` is listed or validated."""
+    return store / "universe" / f"as_of={as_of}" / f"{stage}-{digest}.json"

@@ -1,0 +1,152 @@
+"""What all task families have in common: the as-of date, the ledger entry, the time limit, the retries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import luigi
+
+from luigi_tasks import retry, settings
+from luigi_tasks.database import embedded
+from luigi_tasks.database.ledger import Marker, Step
+from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
+from luigi_tasks.market import tickers
+from luigi_tasks.targets.marker import MarkerTarget
+from luigi_tasks.tasks import invocation
+from luigi_tasks.tasks.parameters import CommaSeparated, latest_today, today
+
+if TYPE_CHECKING:
+    from luigi_tasks.database.client import YfinanceClient
+    from luigi_tasks.market.source import MarketDataSource
+    from luigi_tasks.pipeline import YfinancePipeline
+
+Result = TypeVar("Result")
+MOST_YEARS = 150
+
+
+class PipelineTask(luigi.Task):
+    """A task of this project: it has an as-of date, and what came of it is kept in the ledger."""
+
+    date: dt.date = luigi.DateParameter(default=today(), description="as-of date: the last day wanted (default today)")
+    time_limit: int = luigi.IntParameter(default=600, significant=False, description="seconds before it is stopped")
+    priority: int = luigi.IntParameter(default=0, significant=False, description="higher runs first")
+
+    @property
+    def worker_timeout(self) -> int:
+        return self.time_limit
+
+    def complete(self) -> bool:
+        invocation.begin(self)
+        return bool(super().complete())
+
+    def check_parameters(self) -> None:
+        """Raise ConfigurationError for parameters that no run can use; called once, before anything else."""
+        if self.date > latest_today():
+            raise ConfigurationError(f"--date {self.date}", "is in the future", "Nobody has those bars yet.")
+
+    def step(self) -> Step:
+        """This task, as the ledger names it."""
+        return Step(self.task_id, self.task_family, invocation.RUN_ID, getattr(self, "ticker", None), self.date)
+
+    def receipt(self) -> tuple[int, dict[str, Any]]:
+        """How many rows the finished task left behind, and what the report should know of it."""
+        return luigi.task.flatten(self.output())[0].rows(), {}
+
+    def say(self, words: str) -> None:
+        """Show words of our own on luigid's page; it shows them as HTML, so text from elsewhere has no place here."""
+        reporter = getattr(self, "set_status_message", None)
+        if callable(reporter):
+            reporter(words)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """What luigid's page shows as the error."""
+        if isinstance(exception, SecuritiesMasterError):
+            return html.escape(str(exception))
+        return html.escape("".join(traceback.format_exception(exception)))
+
+
+class TickerTask(PipelineTask):
+    """One step of one ticker."""
+
+    ticker: str = luigi.Parameter(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
+    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
+    attempts: int = luigi.IntParameter(default=4, significant=False, description="tries at what is transient")
+    priority: int = luigi.IntParameter(default=10, significant=False, description="higher runs first")
+
+    def check_parameters(self) -> None:
+        super().check_parameters()
+        check_years(self.years_back)
+        problem = tickers.problem_with(self.ticker)
+        if problem:
+            raise ConfigurationError(f"--ticker {self.ticker[:100]!r}", problem)
+
+    def with_retries(self, function: Callable[[], Result]) -> Result:
+        """What the function returns, tried `attempts` times while it fails for a transient reason."""
+        waits = settings.load()
+        return retry.call(
+            function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
+        )
+
+    def marker(self, rows: int) -> Marker:
+        """The marker to write together with this step's data."""
+        return Marker(self.step(), rows)
+
+
+class MarkedTask(TickerTask):
+    """A step that writes to PostgreSQL: its target is the marker in the same transaction."""
+
+    def output(self) -> MarkerTarget:
+        return MarkerTarget(database_url(), self.task_id)
+
+
+def check_years(years_back: int) -> None:
+    if not 1 <= years_back <= MOST_YEARS:
+        raise ConfigurationError(f"--years-back {years_back}", f"is not a number from 1 to {MOST_YEARS}")
+
+
+def database_url() -> str:
+    return embedded.url(settings.load())
+
+
+def source() -> MarketDataSource:
+    """The configured source; made in the process that uses it, after the fork."""
+    chosen = settings.load()
+    if chosen.source == "files":
+        from luigi_tasks.market.files import FileSource
+
+        return FileSource(
+            chosen.files_path,
+            scratch=chosen.root / "cache",
+            metadata_path=chosen.files_metadata_path,
+            volume_unit=chosen.files_volume_unit,
+        )
+    from luigi_tasks.market.yahoo import YahooSource
+
+    return YahooSource(chosen.scratch, chosen.request_timeout)
+
+
+def client() -> YfinanceClient:
+    from luigi_tasks.database.client import YfinanceClient
+
+    return YfinanceClient(database_url())
+
+
+def pipeline() -> YfinancePipeline:
+    from luigi_tasks.pipeline import YfinancePipeline
+
+    chosen = settings.load()
+    return YfinancePipeline(source(), chosen.suite_file, chosen.most_bad_share)
+
+
+def first_day(as_of: dt.date, years_back: int) -> dt.date:
+    """The same day `years_back` years earlier; 28 February where that year has no 29th."""
+    year = as_of.year - years_back
+    try:
+        return as_of.replace(year=year)
+    except ValueError:
+        return as_of.replace(year=year, day=28)

@@ -1,0 +1,174 @@
+"""One invocation of `luigi`: what has to be there before the first task, and what happens whatever ends it.
+
+Luigi has no hook for either, so an invocation begins when its parent process first asks one of our tasks whether
+it is complete, and ends with that process: however it ends, short of SIGKILL, the report is written.
+
+The parent's death must also be its children's, or they go on writing as orphans while the rerun writes too. Each
+child waits on a pipe that only the parent can write to; the kernel closes it with the parent, whatever killed it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import datetime as dt
+import logging
+import multiprocessing
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+
+from luigi_tasks import settings
+from luigi_tasks.database import embedded
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
+
+if TYPE_CHECKING:
+    from luigi_tasks.tasks.base import PipelineTask
+
+logger = logging.getLogger(__name__)
+
+RUN_ID = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+"""This run's name. Made where the module is first imported, which is Luigi's parent process; children inherit it."""
+
+CANNOT_BEGIN = 35
+"""Exit code when a run cannot begin; Luigi's documented one for scheduling errors."""
+REPORT_FAILED = 50
+"""Exit code when the report could not be written; above all of Luigi's."""
+
+_LUIGID_SECONDS = 3.0
+
+
+class _Invocation:
+    """What the parent process knows of itself; there is at most one."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.parent = 0
+        self.interrupted_by = ""
+        self.alive: tuple[int, int] | None = None
+
+
+_this = _Invocation()
+
+
+def begin(task: PipelineTask) -> None:
+    """Once in an invocation of the `luigi` command: check what it needs, and arrange for how it ends.
+
+    Ends the process with CANNOT_BEGIN, after one line that says why, if the run cannot begin. Does nothing where
+    tasks are used without that command (`luigi.build`, a notebook, a test).
+    """
+    if _this.begun or CmdlineParser.get_instance() is None:
+        return
+    _this.begun, _this.parent = True, os.getpid()
+    try:
+        task.check_parameters()
+        chosen = settings.load()
+        _require_luigid()
+        ledger = Ledger(embedded.url(chosen))
+        ledger.migrate()
+        ledger.claim_for(chosen.source_name)
+        ledger.begin_run(RUN_ID, task.task_family, task.to_str_params(only_significant=True, only_public=True))
+    except SecuritiesMasterError as error:
+        logger.error("cannot begin: %s", error)
+        raise SystemExit(CANNOT_BEGIN) from None
+    # Everything here leans on fork: what the parent has imported is free in its children. Python 3.14 changed the default.
+    multiprocessing.set_start_method("fork", force=True)
+    shutil.rmtree(chosen.scratch, ignore_errors=True)
+    _this.alive = os.pipe()
+    signal.signal(signal.SIGTERM, _on_signal)
+    signal.signal(signal.SIGINT, _on_signal)
+    atexit.register(_end)
+    _release_tasks_of_killed_runs()
+
+
+def in_child() -> None:
+    """To be called first in every process that Luigi forks for a task."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C goes to the whole group; the parent ends its children itself, in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if _this.alive is not None:
+        reader, writer = _this.alive
+        os.close(writer)
+        threading.Thread(target=_die_with_parent, args=(reader,), daemon=True, name="die-with-parent").start()
+
+
+def _die_with_parent(reader: int) -> None:
+    os.read(reader, 1)
+    # As sudden as a SIGKILL: what was not committed is rolled back, what was not renamed is no target.
+    os._exit(1)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    _this.interrupted_by = signal.Signals(number).name
+    # Luigi's worker ends its children on the way out.
+    raise SystemExit(128 + number)
+
+
+def _end() -> None:
+    if os.getpid() != _this.parent:
+        return
+    from luigi_tasks.tasks.generate_report import GenerateReport
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        GenerateReport(run_id=RUN_ID, interrupted_by=_this.interrupted_by).run()
+    except Exception as error:
+        # Whatever it is: nobody is left to see an exception, and a missing report must not look like success.
+        known = isinstance(error, SecuritiesMasterError)
+        logger.error("no report: %s", error, exc_info=None if known else error)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(REPORT_FAILED)
+
+
+def _require_luigid() -> None:
+    env: Any = luigi.interface.core()
+    if env.local_scheduler or env.scheduler_url:
+        return
+    try:
+        socket.create_connection((env.scheduler_host, env.scheduler_port), _LUIGID_SECONDS).close()
+    except OSError as error:
+        raise ServiceFailure(
+            f"luigid at {env.scheduler_host}:{env.scheduler_port}",
+            f"does not answer ({error.strerror or error})",
+            "Start it with ./run.sh up, or run with --local-scheduler.",
+        ) from error
+
+
+def _release_tasks_of_killed_runs() -> None:
+    """Tell luigid that tasks of this machine's dead workers run no more; by itself it would wait a minute for them."""
+    env: Any = luigi.interface.core()
+    if env.local_scheduler:
+        return
+    url = env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/"
+    scheduler = luigi.rpc.RemoteScheduler(url)
+    for worker in scheduler.worker_list():
+        if worker.get("host") != socket.gethostname() or _is_running(worker.get("pid")):
+            continue
+        for task_id in worker.get("running") or {}:
+            # On behalf of the dead worker: luigid takes the end of a task only from the one that runs it.
+            scheduler.add_task(
+                worker=worker["name"], task_id=task_id, status="FAILED", expl="the run that had it was killed"
+            )
+            logger.info("released %s, which a killed run left behind", task_id)
+
+
+def _is_running(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,58 @@
+"""RunAll: every ticker of the universe, as of one date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import luigi
+
+from luigi_tasks import settings
+from luigi_tasks.tasks import invocation
+from luigi_tasks.tasks.base import check_years
+from luigi_tasks.tasks.check_source import CheckSource
+from luigi_tasks.tasks.download_metadata import DownloadMetadata
+from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.get_tickers import UniverseTask
+from luigi_tasks.tasks.ticker_batch import TickerBatch, unfinished
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+from luigi_tasks.tasks.validate_tickers import ValidateTickers
+
+
+class RunAll(UniverseTask, luigi.WrapperTask):
+    """Wraps the pipelines of all valid tickers; complete when every one of them is."""
+
+    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    priority: int = luigi.IntParameter(default=-20, significant=False, description="higher runs first")
+
+    def check_parameters(self) -> None:
+        super().check_parameters()
+        check_years(self.years_back)
+
+    def requires(self) -> ValidateTickers:
+        return self.clone(ValidateTickers)
+
+    def complete(self) -> bool:
+        invocation.begin(self)
+        return self.requires().complete() and not unfinished(self, self.members())
+
+    def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
+        waiting = unfinished(self, self.members())
+        if any(_has_to_download(pipeline) for pipeline in waiting):
+            yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
+        tickers = {pipeline.ticker for pipeline in waiting}
+        yield [batch for batch, members in self._batches() if tickers & members]
+
+    def members(self) -> dict[str, list[str]]:
+        """{ticker: groupings} of the validated list."""
+        members: dict[str, list[str]] = self.requires().output().read()["accepted"]
+        return members
+
+    def _batches(self) -> Iterator[tuple[TickerBatch, set[str]]]:
+        size, tickers, digest = settings.load().batch_size, list(self.members()), self.digest()
+        for first in range(0, len(tickers), size):
+            members = tickers[first : first + size]
+            yield self.clone(TickerBatch, universe=digest, first=first, size=len(members)), set(members)
+
+
+def _has_to_download(pipeline: TickerPipeline) -> bool:
+    return not all(pipeline.clone(family).complete() for family in (DownloadOhlcv, DownloadMetadata))

@@ -1,0 +1,60 @@
+"""TickerBatch: some tickers of a run. RunAll hands Luigi one batch after another, not all tickers at once.
+
+Luigi's scheduler looks at every pending task for every task it hands out, so its cost grows with the square of
+what is pending. A batch therefore yields its tickers only once it runs, and it ranks below all of their tasks while
+it wants the same `yfinance_api` unit as a download: the next batch opens exactly when no download is waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import luigi
+
+from luigi_tasks import settings
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.targets import paths
+from luigi_tasks.targets.files import JsonTarget
+from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
+from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.register_security import RegisterSecurity
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+STORED = (RegisterSecurity, InsertOhlcv, InsertMetadata)
+"""A ticker is done when these are; what else there is, they require."""
+
+
+class TickerBatch(PipelineTask):
+    """Runs the pipelines of tickers number `first` to `first + size - 1` of a validated list."""
+
+    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
+    first: int = luigi.IntParameter(description="number of the first ticker, from 0")
+    size: int = luigi.IntParameter(description="how many tickers")
+    priority: int = luigi.IntParameter(default=-10, significant=False, description="higher runs first")
+
+    resources = {"yfinance_api": 1}
+
+    def complete(self) -> bool:
+        return not self._unfinished()
+
+    def run(self) -> Iterator[list[TickerPipeline]]:
+        yield self._unfinished()
+
+    def _unfinished(self) -> list[TickerPipeline]:
+        target = JsonTarget(paths.universe(settings.load().store, "validated", self.date, self.universe))
+        members = list(target.read()["accepted"].items())[self.first : self.first + self.size]
+        return unfinished(self, dict(members))
+
+
+def unfinished(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerPipeline]:
+    """The pipelines, of {ticker: groupings}, that have a step to do; one query for all of them."""
+    pipelines = [task.clone(TickerPipeline, ticker=ticker, groupings=names) for ticker, names in members.items()]
+    wanted = {pipeline: {step.task_id for step in stored_steps(pipeline)} for pipeline in pipelines}
+    done = Ledger(database_url()).done(set().union(*wanted.values()))
+    return [pipeline for pipeline, task_ids in wanted.items() if not task_ids <= done]
+
+
+def stored_steps(pipeline: TickerTask) -> list[TickerTask]:
+    return [pipeline.clone(family) for family in STORED]
