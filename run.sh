@@ -70,7 +70,7 @@ demo)
     export LUIGI_CONFIG_PATH=config/demo.cfg
     python -m luigi_tasks.cli up --quiet
     status=0
-    run_all --date 2010-08-20 --years-back 1 "$@" || status=$?
+    run_all --date 2010-08-20 --years-back 1 --ticker-limit 120 "$@" || status=$?
     python -m luigi_tasks.cli where
     exit "$status"
     ;;

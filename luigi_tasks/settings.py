@@ -11,6 +11,7 @@ import os
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import luigi
@@ -125,8 +126,9 @@ class Settings:
         return self.root / "postgres"
 
 
+@lru_cache(maxsize=1)
 def load() -> Settings:
-    """The settings as they are now.
+    """The settings, read once in a process: reading them takes milliseconds, and every task asks several times.
 
     Raises:
         ConfigurationError: a value is out of its range.

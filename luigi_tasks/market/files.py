@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
+import importlib.util
 import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -83,7 +84,8 @@ class FileSource:
                 raise NoSuchTicker(ticker, f"there is no file for it in {self.path}")
             table = _read(file)
         else:
-            table = pq.read_table(self._sorted_table(), filters=[("ticker", "=", ticker)]).to_pandas()
+            rows = pq.read_table(self._sorted_table(), filters=[("ticker", "=", ticker)], use_threads=False)
+            table = rows.to_pandas()
             if table.empty:
                 raise NoSuchTicker(ticker, f"there are no rows for it in {self.path.name}")
         found = self._bars_from(ticker, table)
@@ -133,13 +135,12 @@ def resolve(path: Path | str) -> Path:
     """An absolute path; `package:NAME/FILE` means a file that an installed Python package carries."""
     text = str(path)
     if text.startswith("package:"):
-        from importlib.resources import files
-
         package, _, inside = text.removeprefix("package:").partition("/")
-        try:
-            return Path(str(files(package))) / inside
-        except ModuleNotFoundError as error:
-            raise SourceUnreachable(text, f"the package {package} is not installed") from error
+        # Found, not imported: nothing of the package needs to run.
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise SourceUnreachable(text, f"the package {package} is not installed")
+        return Path(spec.origin).parent / inside
     return Path(text).expanduser().absolute()
 
 
