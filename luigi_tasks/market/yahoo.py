@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -129,6 +130,8 @@ def _yfinance(scratch: Path | None, process: int) -> Any:
     """yfinance, set up for this process alone; `process` makes a forked child set it up anew."""
     import yfinance as yf
 
+    # Importing it turns warnings about its own code back on, a page of them for every ticker.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"yfinance\.")
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     caches = tempfile.mkdtemp(prefix=f"yfinance-{process}-", dir=scratch)

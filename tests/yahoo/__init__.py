@@ -1,0 +1,1 @@
+"""The test suite's own Yahoo Finance, on the loopback interface."""
