@@ -23,8 +23,8 @@ def headline(document: dict[str, Any]) -> str:
     every, done = tickers["all"], tickers.get("done", 0)
     if outcome == "interrupted":
         return f"Interrupted by {document['interrupted_by']}: {done} of {every} tickers are done. Run again to go on."
-    if outcome == "killed":
-        return f"Killed: {done} of {every} tickers are done. Run again to go on."
+    if outcome == "running, or killed":
+        return f"Running, or killed: {done} of {every} tickers are done. Once it is not running, run again to go on."
     if every == 0:
         return "Nothing was run: the run failed before the first ticker."
     if done < every:

@@ -14,7 +14,6 @@ from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.report import collect, render
 from luigi_tasks.targets.files import FileTarget, JsonTarget
-from luigi_tasks.tasks import invocation
 from luigi_tasks.tasks.base import TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -46,6 +45,9 @@ class GenerateReport(luigi.Task):
     """Writes a run's report as a page and as JSON, and prints the summary."""
 
     run_id: str = luigi.Parameter(default="", description="which run (default: the last one)")
+    ends_now: bool = luigi.BoolParameter(
+        default=False, significant=False, description="the run is ending with this report; for the run itself"
+    )
     interrupted_by: str = luigi.Parameter(
         default="", significant=False, description="the signal that ended the run, if one did"
     )
@@ -99,11 +101,11 @@ class GenerateReport(luigi.Task):
         return document
 
     def _outcome(self, ledger: Ledger, run: dict[str, Any], document: dict[str, Any]) -> str:
-        """The run's outcome: as the ledger has it, or, at the end of this very run, what it is now."""
+        """The run's outcome: as the ledger has it, or, as it ends, what it has come to."""
         if run["outcome"] is not None:
             return str(run["outcome"])
-        if run["run_id"] != invocation.RUN_ID:
-            return "killed"
+        if not self.ends_now:
+            return "running, or killed"
         tickers = document["tickers"]
         complete = 0 < tickers["all"] == tickers.get("done", 0) and not document["failures"]
         outcome = "interrupted" if self.interrupted_by else "complete" if complete else "incomplete"

@@ -1,7 +1,9 @@
 """One invocation of `luigi`: what has to be there before the first task, and what happens whatever ends it.
 
 Luigi has no hook for either, so an invocation begins when its parent process first asks one of our tasks whether
-it is complete, and ends with that process: however it ends, short of SIGKILL, the report is written.
+it is complete, and ends with that process: however it ends, short of SIGKILL, the report is written. A signal
+replaces the process by `luigi_tasks.tasks.interrupted`, since an exception raised by a signal handler gets lost
+wherever Python cannot propagate one, as in the callbacks around every fork.
 
 The parent's death must also be its children's, or they go on writing as orphans while the rerun writes too. Each
 child waits on a pipe that only the parent can write to; the kernel closes it with the parent, whatever killed it.
@@ -53,7 +55,6 @@ class _Invocation:
     def __init__(self) -> None:
         self.begun = False
         self.parent = 0
-        self.interrupted_by = ""
         self.alive: tuple[int, int] | None = None
 
 
@@ -108,20 +109,27 @@ def _die_with_parent(reader: int) -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    _this.interrupted_by = signal.Signals(number).name
-    # Luigi's worker ends its children on the way out.
-    raise SystemExit(128 + number)
+    if os.getpid() != _this.parent:
+        # A child that was forked a moment ago and still has its parent's handlers.
+        os._exit(128 + number)
+    module = "luigi_tasks.tasks.interrupted"
+    # The pipe is closed by the exec, which is what ends the children.
+    os.execv(sys.executable, [sys.executable, "-m", module, RUN_ID, str(number), *sys.argv[1:]])
 
 
 def _end() -> None:
-    if os.getpid() != _this.parent:
-        return
+    if os.getpid() == _this.parent:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        write_report(RUN_ID)
+
+
+def write_report(run_id: str, interrupted_by: str = "") -> None:
+    """Write the report of a run that ends now; ends the process with REPORT_FAILED if that fails."""
     from luigi_tasks.tasks.generate_report import GenerateReport
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        GenerateReport(run_id=RUN_ID, interrupted_by=_this.interrupted_by).run()
+        GenerateReport(run_id=run_id, ends_now=True, interrupted_by=interrupted_by).run()
     except Exception as error:
         # Whatever it is: nobody is left to see an exception, and a missing report must not look like success.
         known = isinstance(error, SecuritiesMasterError)

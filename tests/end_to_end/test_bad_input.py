@@ -1,0 +1,180 @@
+"""What nobody can run with: one clear line, a non-zero exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_bars
+from tests.workspace import REPOSITORY, Workspace, free_port
+
+ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--groupings", "sp5000"), "grouping 'sp5000': is not in universe.yaml. It has: all."),
+        (("--date", "2999-01-01"), "--date 2999-01-01: is in the future"),
+        (("--years-back", "0"), "--years-back 0: is not a number from 1 to 150"),
+        (("--ticker-limit", "-1"), "--ticker-limit -1: is below 0"),
+    ],
+)
+def test_a_parameter_that_cannot_be_used_is_named(
+    workspace: Workspace, arguments: tuple[str, ...], words: str
+) -> None:
+    run = workspace.run(*ARGUMENTS, *arguments)
+
+    assert run.code == 35, run
+    assert words in run.err
+    assert "Traceback" not in run.err
+    assert workspace.query("SELECT count(*) FROM runs") == [0]
+
+
+@pytest.mark.parametrize(
+    ("universe", "words"),
+    [
+        ("groupings: {}\n", "has no groupings"),
+        ("groupings: [\n", "is not YAML"),
+        ("groupings:\n  a: {tickers: [A], csv: b.csv}\n", "must have exactly one of tickers, csv, index"),
+    ],
+)
+def test_a_universe_file_that_cannot_be_used_is_named(workspace: Workspace, universe: str, words: str) -> None:
+    workspace.universe.write_text(universe)
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 35, run
+    assert words in run.err
+    assert "universe.yaml" in run.err
+
+
+@pytest.mark.parametrize(
+    ("universe", "words"),
+    [
+        ("groupings:\n  a: {tickers: []}\n", "the list of tickers: is empty"),
+        ("groupings:\n  a: {tickers: ['../x', 'ü']}\n", "has none that can be run"),
+        ("groupings:\n  a: {csv: missing.csv}\n", "missing.csv, of grouping 'a': cannot be read"),
+        ("groupings:\n  a: {index: S&P 5000}\n", "index 'S&P 5000' of grouping 'a': is not one that pytickersymbols knows"),
+    ],
+)
+def test_a_list_of_tickers_that_cannot_be_used_is_named(workspace: Workspace, universe: str, words: str) -> None:
+    workspace.universe.write_text(universe)
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 30, run
+    assert words in run.err
+    assert "Traceback" not in run.err
+    assert "Nothing was run" in run.out
+    assert workspace.query("SELECT kind FROM task_failures") == ["configuration"]
+
+
+def test_a_database_that_is_down_is_named_without_its_password(workspace: Workspace) -> None:
+    assert workspace.command("up").returncode == 0
+    workspace.database_url = f"postgresql://somebody:s3cret@127.0.0.1:{free_port()}/nowhere"
+
+    run = workspace.run(*ARGUMENTS, services=False)
+
+    assert run.code == 35, run
+    assert "does not answer" in run.err
+    assert "s3cret" not in run.err + run.out
+    assert "s3cret" not in "".join(path.read_text() for path in (workspace.store / "logs").iterdir())
+    assert len(run.err.strip().splitlines()) == 1
+
+
+def test_a_luigid_that_is_down_is_named_with_the_remedy(workspace: Workspace) -> None:
+    run = workspace.run(*ARGUMENTS, services=False)
+
+    assert run.code == 35, run
+    assert f"luigid at 127.0.0.1:{workspace.port}: does not answer" in run.err
+    assert "./run.sh up" in run.err
+
+
+def test_a_port_taken_by_another_program_is_named(workspace: Workspace) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", workspace.port))
+        other.listen()
+
+        up = workspace.command("up")
+
+    assert up.returncode == 1
+    assert f"port {workspace.port} on 127.0.0.1: is taken by another program" in up.stderr
+
+
+def test_a_store_that_is_no_folder_is_named(workspace: Workspace) -> None:
+    (workspace.folder / "taken").write_text("a file")
+    workspace.set("Store", root=str(workspace.folder / "taken"))
+
+    up = workspace.command("up")
+
+    assert up.returncode == 1
+    assert "taken: cannot be written" in up.stderr
+    assert "Traceback" not in up.stderr
+
+
+def test_a_source_that_is_not_there_is_said_once_and_not_for_every_ticker(workspace: Workspace) -> None:
+    workspace.set("Market", source="files", name="test", path=str(workspace.folder / "nowhere"))
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 30, run
+    assert workspace.query("SELECT task_family, kind FROM task_failures") == [("CheckSource", "source_unreachable")]
+    assert run.err.count("nowhere") == 1
+
+
+def test_bars_of_two_sources_never_meet_in_one_database(workspace: Workspace) -> None:
+    workspace.use_files({"AAA": make_bars()})
+    assert workspace.run(*ARGUMENTS).code == 0
+    workspace.set("Market", name="another")
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 35, run
+    assert "this database holds bars from 'test'" in run.err
+
+
+def test_a_full_disk_fails_the_ticker_and_leaves_nothing_half_written(workspace: Workspace, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a file system")
+    try:
+        workspace.use_files({"AAA": make_bars(days=2000, last="2024-03-15")})
+        (workspace.store / "store").mkdir(parents=True)
+        (workspace.store / "store" / "test").symlink_to(small)
+
+        run = workspace.run("--date", "2024-03-15", "--years-back", "10")
+
+        assert run.code == 30, run
+        kinds = workspace.query("SELECT DISTINCT kind FROM task_failures")
+        assert kinds == ["store_unwritable"]
+        assert "No space left on device" in run.err
+        assert [path for path in small.rglob("*.parquet") if not path.name.startswith(".")] == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1"\nexit 1\n')
+    old.chmod(0o755)
+    for name in ("run.sh", "setup.cfg", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    (tmp_path / "run.sh").chmod(0o755)
+
+    run = subprocess.run(
+        [str(tmp_path / "run.sh"), "status"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
+    )
+
+    if "python3.1" in run.stderr or run.returncode == 0:
+        pytest.skip("this machine has a newer python in /usr/bin as well")
+    assert run.returncode == 1
+    assert "Python 3.11 or later is needed; found Python 3.9.1" in run.stderr

@@ -1,0 +1,125 @@
+"""Killed at any moment: no orphan goes on, and the rerun ends in the same tables as an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from luigi_tasks.database.engine import create_database
+from tests.conftest import make_bars
+from tests.workspace import Workspace
+
+ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
+TICKERS = [f"T{number:02}" for number in range(12)]
+
+
+def prepare(workspace: Workspace) -> None:
+    workspace.use_files({ticker: make_bars(days=60, seed=number) for number, ticker in enumerate(TICKERS)})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> dict[str, list[Any]]:
+    """The tables after a run that nothing happened to."""
+    create_database(postgres_url, "undisturbed")
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with Workspace(folder, postgres_url.replace("/postgres?", "/undisturbed?")) as workspace:
+        prepare(workspace)
+        run = workspace.run(*ARGUMENTS)
+        assert run.code == 0, run
+        return workspace.tables()
+
+
+def group_members(group: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return members
+
+
+def wait_until_gone(group: int) -> list[psutil.Process]:
+    """Processes of the group that are still there after 10 s."""
+    deadline = time.monotonic() + 10
+    while (left := group_members(group)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def kill_after_markers(workspace: Workspace, number: signal.Signals, markers: int) -> int:
+    """Start a run, send its parent the signal once so many markers are there; returns the process group."""
+    process = workspace.start(*ARGUMENTS)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        made = workspace.query("SELECT to_regclass('task_markers') IS NOT NULL")[0]
+        if made and workspace.query("SELECT count(*) FROM task_markers")[0] >= markers:
+            break
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.send_signal(number)
+    outputs = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), outputs
+    return process.pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_leaves_no_orphan_and_the_rerun_ends_in_the_same_tables(
+    workspace: Workspace, undisturbed: dict[str, list[Any]], number: signal.Signals
+) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+    moments = random.Random(int(number)).sample(range(1, 60), 2)
+    for markers in sorted(moments):
+        group = kill_after_markers(workspace, number, markers)
+        assert wait_until_gone(group) == []
+    before = workspace.query("SELECT count(*) FROM task_markers")[0]
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 0, run
+    assert workspace.tables() == undisturbed
+    assert before < workspace.query("SELECT count(*) FROM task_markers")[0]
+    assert workspace.query("SELECT count(*) FROM task_failures") == [0]
+    leftovers = [path for path in Path(workspace.store / "store").rglob("*.part")]
+    targets = [path for path in Path(workspace.store / "store").rglob("*") if path.suffix == ".part" and path.name[0] != "."]
+    assert targets == [], leftovers
+
+
+def test_an_interrupted_run_writes_its_report(workspace: Workspace) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+    kill_after_markers(workspace, signal.SIGTERM, 10)
+
+    assert workspace.query("SELECT outcome FROM runs") == ["interrupted"]
+    assert "Interrupted by SIGTERM" in workspace.command("report").stdout
+
+
+def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(workspace: Workspace) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+    process = workspace.start(*ARGUMENTS)
+    victim = None
+    deadline = time.monotonic() + 120
+    while victim is None and process.poll() is None and time.monotonic() < deadline:
+        # Once markers are being written, every child is at a step of a ticker.
+        made = workspace.query("SELECT to_regclass('task_markers') IS NOT NULL")[0]
+        if made and workspace.query("SELECT count(*) FROM task_markers WHERE ticker IS NOT NULL")[0] >= 3:
+            children = [child for child in group_members(process.pid) if child.pid != process.pid]
+            victim = children[0] if children else None
+    assert victim is not None
+    victim.kill()
+    process.communicate(timeout=120)
+
+    assert process.returncode == 30
+    assert workspace.query("SELECT kind FROM task_failures") == ["process_died"]
+    assert workspace.run(*ARGUMENTS).code == 0
+    assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]

@@ -1,0 +1,151 @@
+"""A place of its own for runs of the real `luigi` command: settings, store, luigid, database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from luigi_tasks.database.engine import engine_for
+
+REPOSITORY = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Workspace:
+    """Runs `luigi` and the commands of `run.sh` on a store in `folder` and on one database."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.database_url = database_url
+        self.port = free_port()
+        self.overlay = folder / "overlay.cfg"
+        self.universe = folder / "universe.yaml"
+        self.environment: dict[str, str] = {}
+        self.sections: dict[str, dict[str, str]] = {
+            "core": {"scheduler-port": str(self.port), "lock-pid-dir": str(folder / "locks"), "rpc-retry-attempts": "3"},
+            "Store": {"root": str(folder / "var")},
+            "Universe": {"file": str(self.universe)},
+            "Retry": {"first_wait": "0.05", "longest_wait": "0.2"},
+        }
+        self.universe.write_text("groupings:\n  all: {tickers: [AAA, BBB, CCC]}\n")
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.command("down")
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "var"
+
+    def set(self, section: str, **values: str) -> None:
+        """Lay settings over luigi.cfg."""
+        self.sections.setdefault(section, {}).update(values)
+
+    def use_files(self, frames: dict[str, pd.DataFrame]) -> Path:
+        """Make {ticker: bars} the source, as one CSV file a ticker, and the universe."""
+        folder = self.folder / "prices"
+        folder.mkdir(exist_ok=True)
+        for ticker, frame in frames.items():
+            frame.to_csv(folder / f"{ticker}.csv", index=False)
+        self.set("Market", source="files", name="test", path=str(folder))
+        self.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(frames)}]}}\n")
+        return folder
+
+    def env(self) -> dict[str, str]:
+        lines = [f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()) for name, values in self.sections.items()]
+        self.overlay.write_text("\n".join(lines))
+        inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        return {
+            **inherited,
+            "LUIGI_CONFIG_PATH": str(self.overlay),
+            "DATABASE_URL": self.database_url,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "GX_ANALYTICS_ENABLED": "false",
+            **self.environment,
+        }
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of `run.sh`, such as up or status."""
+        program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
+        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
+
+    def start(self, *arguments: str, task: str = "RunAll") -> subprocess.Popen[str]:
+        """Start `luigi --module luigi_tasks TASK …` with 20 workers in a process group of its own."""
+        program = [str(BIN / "luigi"), "--module", "luigi_tasks", task, "--workers", "20", *arguments]
+        return subprocess.Popen(
+            program,
+            cwd=REPOSITORY,
+            env=self.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, task: str = "RunAll", services: bool = True) -> Finished:
+        """Run `luigi --module luigi_tasks TASK …` to its end, with luigid started before."""
+        if services:
+            up = self.command("up", "--quiet")
+            assert up.returncode == 0, up.stderr
+        process = self.start(*arguments, task=task)
+        try:
+            out, err = process.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            raise AssertionError(f"the run did not end\n{out}\n{err}") from None
+        return Finished(process.returncode, out, err)
+
+    def query(self, statement: str, **parameters: Any) -> list[Any]:
+        """Rows of a query; the one column's values where there is one column."""
+        with engine_for(self.database_url).begin() as connection:
+            rows = connection.execute(sa.text(statement), parameters).all()
+        return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    def tables(self) -> dict[str, list[Any]]:
+        """What a run is to bring about: the contents of the tables of data, without ids and times."""
+        return {
+            "securities": self.query("SELECT ticker FROM securities ORDER BY 1"),
+            "groupings": self.query(
+                'SELECT ticker, "grouping" FROM security_groupings JOIN securities USING (security_id) ORDER BY 1, 2'
+            ),
+            "ohlcv": self.query(
+                "SELECT ticker, date, open, high, low, close, adj_close, volume, dividends, stock_splits "
+                "FROM ohlcv JOIN securities USING (security_id) ORDER BY 1, 2"
+            ),
+            "metadata": self.query(
+                "SELECT ticker, as_of, answer::text FROM security_metadata JOIN securities USING (security_id) "
+                "ORDER BY 1, 2"
+            ),
+        }
+
+
+class Finished:
+    """How a run ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"

@@ -1,0 +1,166 @@
+"""What Yahoo Finance says, in its own JSON, while nothing is wrong; `server.py` is how it comes to be said."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+Endpoint = Literal["chart", "tz", "summary", "quote", "timeseries", "cookie", "crumb", "connect", "other"]
+
+CRUMB = "loop/Back.1"
+# Calendar days back from the last bar: Yahoo's own ranges begin within a few days of that.
+RANGES = {"1d": 1, "5d": 7, "1mo": 31, "3mo": 92, "6mo": 184, "1y": 366, "2y": 731, "5y": 1827, "max": 100_000}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response; `cookie` is the value of Set-Cookie, if any."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/html"
+    cookie: str = ""
+
+
+@dataclass
+class Security:
+    """What is served of one ticker. The lists go row by row; `stamps` are epoch seconds, `columns` JSON values."""
+
+    meta: dict[str, Any]
+    info: Mapping[str, object]
+    stamps: list[int]
+    columns: dict[str, list[float | str | None]]
+    dividends: list[float]
+    splits: list[float]
+    opens: dt.datetime
+    closes: dt.datetime
+
+    def chart(self, query: Mapping[str, str]) -> Answer:
+        """The rows whose stamp is in [period1, period2), or in `range`."""
+        span, interval = query.get("range", ""), query.get("interval", "1d")
+        if interval != "1d" or ("period1" not in query and span not in RANGES):
+            return error("chart", 422, "Unprocessable Entity", f"Not served here: interval={interval} range={span}")
+        end = max(self.stamps) + 1
+        start = end - 86_400 * RANGES.get(span, 0)
+        if "period1" in query:
+            start, end = int(query["period1"]), int(query["period2"])
+            asked = f"startDate = {start}, endDate = {end}"
+            if start >= end:
+                words = f"Invalid input - start date cannot be after end date. {asked}"
+                return error("chart", 400, "Bad Request", words)
+            if end <= min(self.stamps):
+                return error("chart", 400, "Bad Request", f"Data doesn't exist for {asked}")
+        rows = [row for row, stamp in enumerate(self.stamps) if start <= stamp < end]
+        quote = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        adjusted = {"adjclose": quote.pop("adjclose")}
+        result: dict[str, Any] = {
+            "meta": {**self.meta, **self._session(), "range": span},
+            "indicators": {"quote": [quote if rows else {}], "adjclose": [adjusted if rows else {}]},
+        }
+        if rows:
+            result["timestamp"] = [self.stamps[row] for row in rows]
+        events = {
+            "dividends": {str(self.stamps[row]): self._dividend(row) for row in rows if self.dividends[row] > 0},
+            "splits": {str(self.stamps[row]): self._split(row) for row in rows if self.splits[row] > 0},
+        }
+        if "events" in query and any(events.values()):
+            result["events"] = {name: each for name, each in events.items() if each}
+        return ok("chart", [result])
+
+    def _dividend(self, row: int) -> dict[str, object]:
+        return {"date": self.stamps[row], "amount": self.dividends[row]}
+
+    def _split(self, row: int) -> dict[str, object]:
+        """Yahoo states a split as a fraction; this one is exactly the ratio that was given."""
+        ratio = self.splits[row]
+        simple = Fraction(ratio).limit_denominator(1000)
+        new, old = simple.as_integer_ratio() if float(simple) == ratio else (ratio, 1)
+        return {"date": self.stamps[row], "numerator": new, "denominator": old, "splitRatio": f"{new}:{old}"}
+
+    def _session(self) -> dict[str, Any]:
+        """The part of meta that tells where the current session begins and ends."""
+        early, late = self.opens - dt.timedelta(hours=5, minutes=30), self.closes + dt.timedelta(hours=4)
+        periods = {"pre": (early, self.opens), "regular": (self.opens, self.closes), "post": (self.closes, late)}
+        offset = self.opens.utcoffset() or dt.timedelta()
+        zone = {"timezone": self.opens.tzname(), "gmtoffset": int(offset.total_seconds())}
+        return {
+            **zone,
+            "regularMarketTime": int(min(self.closes, dt.datetime.now(dt.UTC)).timestamp()),
+            "currentTradingPeriod": {
+                name: {**zone, "start": int(start.timestamp()), "end": int(end.timestamp())}
+                for name, (start, end) in periods.items()
+            },
+        }
+
+    def fields(self) -> dict[str, object]:
+        """What quoteSummary and quote both say of the security; `info` wins over meta."""
+        fields = {
+            "quoteType": self.meta["instrumentType"],
+            "exchange": self.meta["exchangeName"],
+            "currentPrice": self.meta["regularMarketPrice"],
+            **{name: self.meta[name] for name in ("symbol", "shortName", "longName", "currency")},
+            **{name: self.meta[name] for name in ("fullExchangeName", "exchangeTimezoneName")},
+        }
+        return {name: self.info.get(name, value) for name, value in fields.items()}
+
+
+def answer(
+    securities: Mapping[str, Security], endpoint: Endpoint, ticker: str, query: Mapping[str, str], cookies: str
+) -> Answer:
+    """The answer of a Yahoo that lists these securities, by ticker, and demands cookie and crumb where Yahoo does."""
+    security, admitted = securities.get(ticker), "A3=" in cookies
+    if endpoint == "cookie":
+        cookie = "A3=loopback; Max-Age=31536000; Domain=.yahoo.com; Path=/; Secure"
+        return Answer(404, b"<html>Not found</html>", cookie=cookie)
+    if endpoint == "crumb":
+        return Answer(200, CRUMB.encode(), "text/plain") if admitted else refusal(401)
+    if endpoint in ("chart", "tz"):
+        gone = error("chart", 404, "Not Found", "No data found, symbol may be delisted")
+        return security.chart(query) if security else gone
+    if endpoint in ("summary", "quote") and not (admitted and query.get("crumb") == CRUMB):
+        return refusal(401)
+    if endpoint == "summary":
+        if security is None:
+            return error("quoteSummary", 404, "Not Found", f"Quote not found for symbol: {ticker}")
+        modules = {"quoteType": security.fields(), "assetProfile": {"maxAge": 86_400, **security.info}}
+        wanted = query.get("modules", "").split(",")
+        return ok("quoteSummary", [{name: modules[name] for name in modules if name in wanted}])
+    if endpoint == "quote":
+        return ok("quoteResponse", [security.fields()] if security else [])
+    if endpoint == "timeseries":
+        name = query.get("type", "")
+        series: dict[str, object] = {"meta": {"symbol": [ticker], "type": [name]}}
+        if security and name in security.info:
+            series[name] = [{"asOfDate": "2020-01-01", "reportedValue": {"raw": security.info[name]}}]
+        return ok("timeseries", [series])
+    return error("finance", 404, "Not Found", "No such path")
+
+
+def ok(root: str, result: list[Any]) -> Answer:
+    """Yahoo's JSON around a result."""
+    return Answer(200, json.dumps({root: {"result": result, "error": None}}).encode(), "application/json")
+
+
+def error(root: str, status: int, code: str, description: str) -> Answer:
+    """Yahoo's JSON around a reason."""
+    value = {root: {"result": None, "error": {"code": code, "description": description}}}
+    return Answer(status, json.dumps(value).encode(), "application/json")
+
+
+def refusal(status: int) -> Answer:
+    """An answer with this status that is not about any security."""
+    if status == 401:
+        return error("finance", 401, "Unauthorized", "Invalid Crumb")
+    return Answer(status, b"Edge: Too Many Requests" if status == 429 else b"<html>Error %d</html>" % status)
+
+
+def cell(value: float) -> float | str | None:
+    """A number of a chart as Yahoo writes it: NaN is null, infinity a string."""
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return None if math.isnan(value) else value
