@@ -5,7 +5,7 @@ Columns, in this order, one row a session, oldest first:
 | column | dtype | unit |
 |---|---|---|
 | date | datetime64[s], no zone | the session's calendar day where the security is traded |
-| open, high, low, close | float64 | the security's currency, as the source states it (Yahoo: adjusted for splits only) |
+| open, high, low, close | float64 | the security's currency, as the source states it (Yahoo: adjusted for splits) |
 | adj_close | float64, NaN = not known | close adjusted for splits and dividends |
 | volume | int64 (float64 where some are not known) | shares, contracts or units |
 | dividends | float64 | currency per share, on the ex-date; 0 where none |

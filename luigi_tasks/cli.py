@@ -11,7 +11,7 @@ import click
 
 from luigi_tasks import services, settings
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.engine import normalised_url, shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
@@ -55,7 +55,9 @@ def status() -> None:
         click.echo("last run: none yet")
         return
     outcome = run["outcome"] or "running, or killed"
-    click.echo(f"last run: {run_id}, {run['task_family']}, {outcome}, started {run['started_at']:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo(
+        f"last run: {run_id}, {run['task_family']}, {outcome}, started {run['started_at']:%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 @commands.command()
@@ -96,7 +98,7 @@ def where() -> None:
     chosen = settings.load()
     url = embedded.url(chosen)
     database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
-    click.echo(f"  tables    {services.shown(url)}")
+    click.echo(f"  tables    {shown(url)}")
     click.echo(f"            ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'")
     click.echo(f"  parquet   {chosen.store}")
     click.echo(f"  report    {(chosen.reports / 'latest').resolve() / 'report.html'}")

@@ -40,6 +40,6 @@ class RunLogFile(logging.FileHandler):
 class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     """Standard error: all that we say, and of Luigi's talk what went wrong."""
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def filter(self, record: logging.LogRecord) -> bool:
         ours = record.name.startswith("luigi_tasks")
-        return super().filter(record) if ours or record.levelno >= logging.WARNING else False
+        return bool(super().filter(record)) and (ours or record.levelno >= logging.WARNING)

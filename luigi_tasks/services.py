@@ -15,7 +15,7 @@ import luigi
 import psutil
 
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.settings import Settings
@@ -80,7 +80,12 @@ class Luigid:
         ]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_without_secrets()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=_without_secrets(),
             )
         (self.root / "pid").write_text(str(process.pid))
         deadline = time.monotonic() + _START_SECONDS
@@ -109,7 +114,9 @@ def up(settings: Settings) -> dict[str, str]:
         settings.root.mkdir(parents=True, exist_ok=True)
         (settings.root / "locks").mkdir(exist_ok=True)
     except OSError as error:
-        raise ServiceFailure(str(settings.root), f"cannot be written ({error.strerror})", "Check permissions.") from error
+        raise ServiceFailure(
+            str(settings.root), f"cannot be written ({error.strerror})", "Check permissions."
+        ) from error
     if settings.database_url is None:
         embedded.start(settings)
     database_url = embedded.url(settings)
@@ -122,11 +129,6 @@ def up(settings: Settings) -> dict[str, str]:
 def down(settings: Settings) -> dict[str, bool]:
     """Stop what is ours; returns {service: whether it was running}."""
     return {"luigid": Luigid.configured(settings).stop(), "PostgreSQL": embedded.stop(settings)}
-
-
-def shown(database_url: str) -> str:
-    """The URL without its password."""
-    return normalised_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def state(settings: Settings) -> dict[str, str]:

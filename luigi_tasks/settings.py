@@ -19,7 +19,9 @@ import luigi
 from luigi_tasks.errors import ConfigurationError
 
 # Luigi reads these two from [core], where its own check does not know them.
-warnings.filterwarnings("ignore", message=".*'rpc_retry_(attempts|wait)'", category=luigi.parameter.UnconsumedParameterWarning)
+warnings.filterwarnings(
+    "ignore", message=".*'rpc_retry_(attempts|wait)'", category=luigi.parameter.UnconsumedParameterWarning
+)
 
 
 class Store(luigi.Config):

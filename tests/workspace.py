@@ -38,7 +38,11 @@ class Workspace:
         self.universe = folder / "universe.yaml"
         self.environment: dict[str, str] = {}
         self.sections: dict[str, dict[str, str]] = {
-            "core": {"scheduler-port": str(self.port), "lock-pid-dir": str(folder / "locks"), "rpc-retry-attempts": "3"},
+            "core": {
+                "scheduler-port": str(self.port),
+                "lock-pid-dir": str(folder / "locks"),
+                "rpc-retry-attempts": "3",
+            },
             "Store": {"root": str(folder / "var")},
             "Universe": {"file": str(self.universe)},
             "Retry": {"first_wait": "0.05", "longest_wait": "0.2"},
@@ -72,7 +76,9 @@ class Workspace:
         return folder
 
     def env(self) -> dict[str, str]:
-        lines = [f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()) for name, values in self.sections.items()]
+        lines = [
+            f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()) for name, values in self.sections.items()
+        ]
         self.overlay.write_text("\n".join(lines))
         inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         return {

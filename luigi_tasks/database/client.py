@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from luigi_tasks import bars
 from luigi_tasks.database import engine as db
 from luigi_tasks.database.ledger import Marker, write_marker
-from luigi_tasks.database.schema import ohlcv, securities, security_groupings, security_metadata
+from luigi_tasks.database.schema import securities, security_groupings, security_metadata
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import InvalidData, SecurityNotFound
 

@@ -79,6 +79,11 @@ def engine_for(database_url: str) -> sa.Engine:
     return engine
 
 
+def shown(database_url: str) -> str:
+    """The URL as people may see it: without its password."""
+    return normalised_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+
 @contextmanager
 def transaction(engine: sa.Engine, subject: str) -> Iterator[sa.Connection]:
     """A connection in a transaction that commits at the end of the block, or rolls back on any error.
@@ -98,7 +103,7 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
     code = getattr(error.orig, "pgcode", None)
     words = " ".join(str(error.orig).split())
     if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
-        where = engine.url.render_as_string(hide_password=True)
+        where = shown(engine.url.render_as_string(hide_password=False))
         return DatabaseUnavailable(
             subject, f"PostgreSQL at {where} does not answer ({words})", "Start it (./run.sh up) or set DATABASE_URL."
         )
@@ -119,10 +124,10 @@ def migrate(engine: sa.Engine) -> None:
 
     newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
     with transaction(engine, "the database schema") as connection:
-        server = connection.dialect.server_version_info or (0,)
-        if server[0] < OLDEST_SERVER:
+        server = int(str((connection.dialect.server_version_info or (0,))[0]))
+        if server < OLDEST_SERVER:
             raise DatabaseRefused(
-                "PostgreSQL", f"the server is version {server[0]}", f"{OLDEST_SERVER} or later is needed."
+                "PostgreSQL", f"the server is version {server}", f"{OLDEST_SERVER} or later is needed."
             )
         if _current_revision(connection) == newest:
             return

@@ -6,7 +6,7 @@ a ticker column. The layout is told by the header alone, whatever the order of i
 | layout | columns |
 |---|---|
 | Yahoo | Date, Open, High, Low, Close, Adj Close, Volume [, Dividends, Stock Splits] [, Ticker or Symbol] |
-| Stooq | <TICKER>, <PER>, <DATE>, <TIME>, <OPEN>, <HIGH>, <LOW>, <CLOSE>, <VOL>, <OPENINT>; or Yahoo's without Adj Close |
+| Stooq | <TICKER>, <PER>, <DATE>, <TIME>, <OPEN>, <HIGH>, <LOW>, <CLOSE>, <VOL>, <OPENINT>; or Yahoo's first six |
 | Kaggle | date, open, high, low, close, volume, Name; or date, symbol, open, close, low, high, volume |
 
 A long table is rewritten once as parquet sorted by ticker, since reading it whole for every ticker would cost the
@@ -113,7 +113,9 @@ class FileSource:
             frame["volume"] = pd.to_numeric(frame["volume"]) * self._volume_unit
             return bars.conform(frame)
         except (ValueError, TypeError) as error:
-            raise AnswerNotUnderstood(ticker, f"{self.path.name} has a value that is no number or date ({error})") from error
+            raise AnswerNotUnderstood(
+                ticker, f"{self.path.name} has a value that is no number or date ({error})"
+            ) from error
 
     def _sorted_table(self) -> Path:
         """Path of the long table as parquet sorted by ticker; made anew when the file's size or time changed."""

@@ -110,9 +110,7 @@ def with_extremes(frame: pd.DataFrame) -> pd.DataFrame:
     `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is.
     """
     prices = frame[list(PRICES)]
-    return frame.assign(
-        least_price=prices.min(axis=1, skipna=False), greatest_price=prices.max(axis=1, skipna=False)
-    )
+    return frame.assign(least_price=prices.min(axis=1, skipna=False), greatest_price=prices.max(axis=1, skipna=False))
 
 
 def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:
@@ -177,6 +175,7 @@ def _great_expectations() -> tuple[Any, Any]:
         import great_expectations as gx
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    # "progress_bars" as its configuration file has it; the type it declares is not the one it takes.
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("bars").add_dataframe_asset("bars")
     return gx, asset.add_batch_definition_whole_dataframe("all")

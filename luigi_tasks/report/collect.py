@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from luigi_tasks.database.engine import engine_for, transaction
+from luigi_tasks.database.engine import engine_for, shown, transaction
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
 
@@ -113,8 +113,8 @@ def collect(
         "task": run["task_family"],
         "parameters": run["parameters"],
         "as_of": str(as_of),
-        "started_at": _text(run["started_at"]),
-        "database": engine_for(database_url).url.render_as_string(hide_password=True),
+        "started_at": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
+        "database": shown(database_url),
         "tickers": dict(Counter(state.state for state in states.values())) | {"all": len(states)},
         "steps": [asdict(count) for count in counts.values()],
         "failures": [_failure(failure) for failure in failures],
@@ -129,7 +129,10 @@ def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
     """What the tables hold of these tickers now."""
     chosen = securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text)))
     bars = sa.select(
-        sa.func.count(), sa.func.min(ohlcv.c.date), sa.func.max(ohlcv.c.date), sa.func.count(ohlcv.c.security_id.distinct())
+        sa.func.count(),
+        sa.func.min(ohlcv.c.date),
+        sa.func.max(ohlcv.c.date),
+        sa.func.count(ohlcv.c.security_id.distinct()),
     ).join_from(ohlcv, securities)
     companies = sa.select(sa.func.count(security_metadata.c.security_id.distinct())).join_from(
         security_metadata, securities

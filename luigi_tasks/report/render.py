@@ -40,8 +40,9 @@ def terminal(document: dict[str, Any], path: str) -> str:
     if document["steps"]:
         columns = ("processed", "succeeded", "failed", "skipped", "blocked", "rows")
         lines.append(f"  {'step':<18}" + "".join(f"{name:>11}" for name in columns))
-        for step in document["steps"]:
-            lines.append(f"  {step['step']:<18}" + "".join(f"{step[name]:>11,}" for name in columns))
+        lines += [
+            f"  {step['step']:<18}" + "".join(f"{step[name]:>11,}" for name in columns) for step in document["steps"]
+        ]
         lines.append("")
     stored = document["stored"]
     if stored["bars"]:

@@ -1,16 +1,21 @@
-"""Targets that are files. A file under its final name is whole: it is written beside it, synced, and renamed."""
+"""Targets that are files. A file under its final name is whole: it is written in `.parts`, synced, and renamed."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import luigi
+import psutil
 
 from luigi_tasks.errors import StoreUnwritable
+
+# Without its dots, which separate the parts of a part's name.
+_HOST = socket.gethostname().replace(".", "-")
 
 
 class FileTarget(luigi.Target):
@@ -26,9 +31,11 @@ class FileTarget(luigi.Target):
         return self.path.is_file()
 
     def _write(self, write: Callable[[Path], object]) -> None:
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        parts = self.path.parent / ".parts"
+        part = parts / f"{self.path.name}.{_HOST}.{os.getpid()}"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            parts.mkdir(parents=True, exist_ok=True)
+            _sweep(parts)
             try:
                 write(part)
                 _sync(part)
@@ -97,6 +104,14 @@ class JsonTarget(FileTarget):
 
     def rows(self) -> int:
         return 1
+
+
+def _sweep(parts: Path) -> None:
+    """Remove what processes of this machine left behind that were killed while they wrote."""
+    for part in parts.iterdir():
+        _, host, process = part.name.rsplit(".", 2)
+        if host == _HOST and not psutil.pid_exists(int(process)):
+            part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,11 +1,11 @@
 """Every path in the store, as pure functions; the one place that turns a ticker into a file name.
 
-    STORE/raw_bars/as_of=2026-11-23/years_back=10/AAPL.parquet        as downloaded
-    STORE/valid_bars/…/AAPL.parquet                                   what may be stored
-    STORE/verdicts/…/AAPL.json                                        what Great Expectations said
-    STORE/quarantine/…/AAPL.parquet                                   the bars that broke a rule, and which
-    STORE/company/as_of=2026-11-23/AAPL.json                          company data as downloaded
-    STORE/universe/as_of=2026-11-23/{listed,validated}-DIGEST.json    the tickers of a run
+STORE/raw_bars/as_of=2026-11-23/years_back=10/AAPL.parquet        as downloaded
+STORE/valid_bars/…/AAPL.parquet                                   what may be stored
+STORE/verdicts/…/AAPL.json                                        what Great Expectations said
+STORE/quarantine/…/AAPL.parquet                                   the bars that broke a rule, and which
+STORE/company/as_of=2026-11-23/AAPL.json                          company data as downloaded
+STORE/universe/as_of=2026-11-23/{listed,validated}-DIGEST.json    the tickers of a run
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
 from luigi_tasks.market import tickers
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.parameters import CommaSeparated, latest_today, today
+from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily, latest_today, today
 
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
@@ -32,12 +32,20 @@ class PipelineTask(luigi.Task):
     """A task of this project: it has an as-of date, and what came of it is kept in the ledger."""
 
     date: dt.date = luigi.DateParameter(default=today(), description="as-of date: the last day wanted (default today)")
-    time_limit: int = luigi.IntParameter(default=600, significant=False, description="seconds before it is stopped")
-    priority: int = luigi.IntParameter(default=0, significant=False, description="higher runs first")
+    time_limit: int = OfFamily(default=600, description="seconds before it is stopped")
+    priority: int = OfFamily(default=0, description="higher runs first")
 
     @property
-    def worker_timeout(self) -> int:
+    def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
         return self.time_limit
+
+    def clone(self, cls: Any = None, **kwargs: Any) -> Any:
+        """Luigi's clone, but what belongs to a family stays with it."""
+        family = cls or type(self)
+        for name, parameter in family.get_params():
+            if isinstance(parameter, OfFamily):
+                kwargs.setdefault(name, parameter.task_value(family.get_task_family(), name))
+        return super().clone(cls, **kwargs)
 
     def complete(self) -> bool:
         invocation.begin(self)
@@ -75,8 +83,8 @@ class TickerTask(PipelineTask):
     ticker: str = luigi.Parameter(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
     groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
-    attempts: int = luigi.IntParameter(default=4, significant=False, description="tries at what is transient")
-    priority: int = luigi.IntParameter(default=10, significant=False, description="higher runs first")
+    attempts: int = OfFamily(default=4, description="tries at what is transient")
+    priority: int = OfFamily(default=10, description="higher runs first")
 
     def check_parameters(self) -> None:
         super().check_parameters()

@@ -7,13 +7,14 @@ import luigi
 from luigi_tasks import settings
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask, source
+from luigi_tasks.tasks.parameters import OfFamily
 
 
 class CheckSource(PipelineTask):
     """Asks the source for a sign of life, so that a dead network is said once and not for every ticker."""
 
     run_id: str = luigi.Parameter(description="the run that asks; another run asks anew")
-    priority: int = luigi.IntParameter(default=100, significant=False, description="higher runs first")
+    priority: int = OfFamily(default=100, description="higher runs first")
 
     def output(self) -> JsonTarget:
         return JsonTarget(settings.load().reports / self.run_id / "source.json")

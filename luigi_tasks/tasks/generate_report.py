@@ -52,9 +52,9 @@ class GenerateReport(luigi.Task):
         default="", significant=False, description="the signal that ended the run, if one did"
     )
 
-    def output(self) -> list[JsonTarget | TextTarget]:
+    def output(self) -> tuple[JsonTarget, TextTarget]:
         folder = settings.load().reports / self._run_id()
-        return [JsonTarget(folder / "report.json"), TextTarget(folder / "report.html")]
+        return JsonTarget(folder / "report.json"), TextTarget(folder / "report.html")
 
     def run(self) -> None:
         document = self._document()
@@ -83,20 +83,18 @@ class GenerateReport(luigi.Task):
             known = validated.read() if validated.exists() else {"accepted": {}, "rejected": []}
             members, rejected = known["accepted"], known["rejected"]
         else:
-            steps = tuple(family for family in STEPS if family.task_family in ledger.families_of(run["run_id"]))
+            steps = tuple(family for family in STEPS if family.get_task_family() in ledger.families_of(run["run_id"]))
             members = dict.fromkeys(ledger.tickers_of(run["run_id"]), ())
         expected = [
-            _expected(root, family, ticker, groupings)
-            for ticker, groupings in members.items()
-            for family in steps
+            _expected(root, family, ticker, groupings) for ticker, groupings in members.items() for family in steps
         ]
-        names = [family.task_family for family in steps]
+        names = [family.get_task_family() for family in steps]
         document = collect.collect(url, run, names, expected, root.date)
         document |= {
             "rejected": rejected,
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
-            "written_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S+00:00}",
+            "written_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
         }
         return document
 
@@ -115,7 +113,7 @@ class GenerateReport(luigi.Task):
 
 def _expected(root: luigi.Task, family: type[TickerTask], ticker: str, groupings: Any) -> collect.Expected:
     task = root.clone(TickerPipeline, ticker=ticker, groupings=groupings).clone(family)
-    return collect.Expected(family.task_family, ticker, task.task_id, lambda: _is_there(task))
+    return collect.Expected(task.task_family, ticker, task.task_id, lambda: _is_there(task))
 
 
 def _is_there(task: TickerTask) -> bool:

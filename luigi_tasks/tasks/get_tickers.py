@@ -12,7 +12,7 @@ from luigi_tasks.market.universe import UniverseFile
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask
-from luigi_tasks.tasks.parameters import CommaSeparated
+from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily
 
 
 class UniverseTask(PipelineTask):
@@ -23,7 +23,7 @@ class UniverseTask(PipelineTask):
         default=(), description="sp500,dax: these groupings of config/universe.yaml (default: those it calls default)"
     )
     ticker_limit: int = luigi.IntParameter(default=0, description="only the first so many tickers; 0: all")
-    priority: int = luigi.IntParameter(default=100, significant=False, description="higher runs first")
+    priority: int = OfFamily(default=100, description="higher runs first")
 
     def check_parameters(self) -> None:
         super().check_parameters()

@@ -18,6 +18,4 @@ class InsertMetadata(MarkedTask):
     def run(self) -> None:
         answer = self.clone(DownloadMetadata).output().read()
         marker = self.marker(rows=1)
-        self.with_retries(
-            lambda: client().insert_metadata(self.ticker, answer, as_of=self.date, marker=marker)
-        )
+        self.with_retries(lambda: client().insert_metadata(self.ticker, answer, as_of=self.date, marker=marker))

@@ -22,10 +22,12 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import luigi
+import psutil
 from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import settings
@@ -81,9 +83,9 @@ def begin(task: PipelineTask) -> None:
     except SecuritiesMasterError as error:
         logger.error("cannot begin: %s", error)
         raise SystemExit(CANNOT_BEGIN) from None
-    # Everything here leans on fork: what the parent has imported is free in its children. Python 3.14 changed the default.
+    # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
-    shutil.rmtree(chosen.scratch, ignore_errors=True)
+    _sweep(chosen.scratch)
     _this.alive = os.pipe()
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
@@ -160,9 +162,10 @@ def _release_tasks_of_killed_runs() -> None:
     if env.local_scheduler:
         return
     url = env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/"
-    scheduler = luigi.rpc.RemoteScheduler(url)
+    # Its methods are made at run time, from the scheduler's.
+    scheduler: Any = luigi.rpc.RemoteScheduler(url)
     for worker in scheduler.worker_list():
-        if worker.get("host") != socket.gethostname() or _is_running(worker.get("pid")):
+        if worker.get("host") != socket.gethostname() or psutil.pid_exists(worker.get("pid") or 0):
             continue
         for task_id in worker.get("running") or {}:
             # On behalf of the dead worker: luigid takes the end of a task only from the one that runs it.
@@ -172,11 +175,9 @@ def _release_tasks_of_killed_runs() -> None:
             logger.info("released %s, which a killed run left behind", task_id)
 
 
-def _is_running(pid: Any) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _sweep(scratch: Path) -> None:
+    """Remove the scratch folders of processes that were killed; they are named NAME-PROCESS-RANDOM."""
+    for folder in scratch.glob("*-*-*"):
+        process = folder.name.split("-")[1]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)

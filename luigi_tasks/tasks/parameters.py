@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Iterable
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 
-class CommaSeparated(luigi.Parameter):
+class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
     """A tuple of texts, on the command line separated by commas: AAPL,MSFT."""
 
     def parse(self, x: str) -> tuple[str, ...]:
@@ -19,6 +20,16 @@ class CommaSeparated(luigi.Parameter):
 
     def normalize(self, x: Iterable[str]) -> tuple[str, ...]:
         return tuple(x)
+
+
+class OfFamily(luigi.IntParameter):
+    """A number that belongs to the task family, from its section in luigi.cfg: neither part of what a task is, nor
+    handed on to the tasks that it requires (see PipelineTask.clone), nor shown on luigid's page."""
+
+    def __init__(self, default: int, description: str) -> None:
+        super().__init__(
+            default=default, description=description, significant=False, visibility=ParameterVisibility.HIDDEN
+        )
 
 
 def today() -> dt.date:

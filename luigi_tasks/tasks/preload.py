@@ -10,9 +10,6 @@ from functools import lru_cache
 def once() -> None:
     """Import what tasks will need (some seconds). Imports only: no session, no connection may cross the fork."""
     # pandas_compat and pandas' csv reader are what pyarrow and pandas themselves only import on first use.
-    import pyarrow.dataset
-    import pyarrow.pandas_compat
-    import pyarrow.parquet
     import yfinance  # noqa: F401
 
     from luigi_tasks import pipeline  # noqa: F401

@@ -13,6 +13,7 @@ from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UniverseTask
+from luigi_tasks.tasks.parameters import OfFamily
 from luigi_tasks.tasks.ticker_batch import TickerBatch, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
@@ -22,14 +23,15 @@ class RunAll(UniverseTask, luigi.WrapperTask):
     """Wraps the pipelines of all valid tickers; complete when every one of them is."""
 
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
-    priority: int = luigi.IntParameter(default=-20, significant=False, description="higher runs first")
+    priority: int = OfFamily(default=-20, description="higher runs first")
 
     def check_parameters(self) -> None:
         super().check_parameters()
         check_years(self.years_back)
 
     def requires(self) -> ValidateTickers:
-        return self.clone(ValidateTickers)
+        task: ValidateTickers = self.clone(ValidateTickers)
+        return task
 
     def complete(self) -> bool:
         invocation.begin(self)

@@ -18,6 +18,7 @@ from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.parameters import OfFamily
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
@@ -32,7 +33,7 @@ class TickerBatch(PipelineTask):
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
-    priority: int = luigi.IntParameter(default=-10, significant=False, description="higher runs first")
+    priority: int = OfFamily(default=-10, description="higher runs first")
 
     resources = {"yfinance_api": 1}
 

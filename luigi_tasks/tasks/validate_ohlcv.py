@@ -16,7 +16,8 @@ class ValidateOhlcv(TickerTask):
     """Runs the Great Expectations suite; bars that break a rule go to quarantine with the rules they broke."""
 
     def requires(self) -> DownloadOhlcv:
-        return self.clone(DownloadOhlcv)
+        task: DownloadOhlcv = self.clone(DownloadOhlcv)
+        return task
 
     def output(self) -> list[ParquetTarget | JsonTarget]:
         return [self._bars("valid_bars"), self._verdict()]

@@ -15,7 +15,8 @@ class ValidateTickers(UniverseTask):
     """Keeps the tickers that are well-formed and unique, and reports the rest."""
 
     def requires(self) -> GetTickers:
-        return self.clone(GetTickers)
+        task: GetTickers = self.clone(GetTickers)
+        return task
 
     def output(self) -> JsonTarget:
         return self.snapshot("validated")

@@ -31,9 +31,7 @@ def steps(workspace: Workspace) -> dict[str, dict[str, int]]:
     return {step["step"]: step for step in report(workspace)["steps"]}
 
 
-def test_a_run_stores_every_bar_and_a_rerun_does_nothing(
-    workspace: Workspace, frames: dict[str, pd.DataFrame]
-) -> None:
+def test_a_run_stores_every_bar_and_a_rerun_does_nothing(workspace: Workspace, frames: dict[str, pd.DataFrame]) -> None:
     first = workspace.run(*ARGUMENTS)
 
     assert first.code == 0, first
@@ -48,7 +46,10 @@ def test_a_run_stores_every_bar_and_a_rerun_does_nothing(
         assert stored == list(frame[columns].itertuples(index=False, name=None))
     assert all(step["succeeded"] == 3 and step["failed"] == 0 for step in steps(workspace).values())
     assert steps(workspace)["InsertOhlcv"]["rows"] == workspace.query("SELECT count(*) FROM ohlcv")[0] == 90
-    assert workspace.query('SELECT ticker FROM securities JOIN security_groupings USING (security_id) ORDER BY 1') == TICKERS
+    assert (
+        workspace.query("SELECT ticker FROM securities JOIN security_groupings USING (security_id) ORDER BY 1")
+        == TICKERS
+    )
     markers = workspace.query("SELECT task_id, done_at FROM task_markers ORDER BY 1")
 
     second = workspace.run(*ARGUMENTS)
@@ -138,7 +139,9 @@ def test_a_ticker_with_too_many_bad_bars_is_not_stored_at_all(workspace: Workspa
     run = workspace.run(*ARGUMENTS)
 
     assert run.code == 30, run
-    assert workspace.query("SELECT ticker FROM securities WHERE security_id IN (SELECT security_id FROM ohlcv)") == ["BBB"]
+    assert workspace.query("SELECT ticker FROM securities WHERE security_id IN (SELECT security_id FROM ohlcv)") == [
+        "BBB"
+    ]
     assert workspace.query("SELECT ticker, kind FROM task_failures") == [("AAA", "data_invalid")]
 
 
