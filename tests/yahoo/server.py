@@ -293,6 +293,8 @@ class _Connection(BaseHTTPRequestHandler):
             return
         self.send_response_only(200)
         self.end_headers()
+        # Some clients ask for the tunnel in HTTP/1.0, which would end here.
+        self.close_connection = False
         self.server.connections.discard(self.connection)
         tunnel = self.server.tls.wrap_socket(self.connection, server_side=True, do_handshake_on_connect=False)
         self.connection = tunnel
