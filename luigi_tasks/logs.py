@@ -33,7 +33,11 @@ class RunLogFile(logging.FileHandler):
         from luigi_tasks import settings
 
         folder = Path(settings.Store().root).absolute() / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            # Before there is a log, and before anything that could catch it.
+            raise SystemExit(f"error: {folder}: cannot be written ({error.strerror}). Check permissions.") from None
         super().__init__(folder / f"run-{dt.datetime.now(dt.UTC):%Y-%m-%d}.log", encoding="utf-8", delay=True)
 
 

@@ -55,7 +55,8 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.command("down")
+        if (self.store / "luigid" / "pid").exists():
+            self.command("down")
 
     @property
     def store(self) -> Path:

@@ -115,6 +115,10 @@ def get(yahoo: LoopbackYahoo, url: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+def address_of(yahoo: LoopbackYahoo) -> tuple[str, int]:
+    return "127.0.0.1", int(yahoo.environment()["HTTPS_PROXY"].rpartition(":")[2])
+
+
 @pytest.fixture
 def yahoo(tmp_path: Path) -> Iterator[LoopbackYahoo]:
     with LoopbackYahoo(tmp_path / "yahoo") as server:
@@ -142,10 +146,12 @@ def test_history_is_to_the_last_bit_what_was_added(yahoo: LoopbackYahoo, tmp_pat
 def test_info_is_what_was_added_and_needs_cookie_and_crumb(yahoo: LoopbackYahoo, tmp_path: Path) -> None:
     given = {"sector": "Energy", "marketCap": 2**40, "longName": "Alpha plc", "trailingPegRatio": 1.25, "beta": None}
     yahoo.add("AAA", make_bars(), info=given, currency="GBp", exchange="LSE", instrument_type="ETF")
-    (answer,) = run(yahoo, tmp_path, [info("AAA")])
+    yahoo.add("BBB", make_bars(), info={"quoteType": None})
+    answer, untyped = run(yahoo, tmp_path, [info("AAA"), info("BBB")])
+    assert "quoteType" not in untyped["info"]
     expected = {**given, "symbol": "AAA", "currency": "GBp", "exchange": "LSE", "quoteType": "ETF", "shortName": "AAA"}
     assert {name: answer["info"].get(name) for name in expected} == expected
-    assert [each.endpoint for each in yahoo.requests] == ["cookie", "crumb", "summary", "quote", "timeseries"]
+    assert [each.endpoint for each in yahoo.requests[:5]] == ["cookie", "crumb", "summary", "quote", "timeseries"]
     status, body = get(yahoo, "https://query2.finance.yahoo.com/v10/finance/quoteSummary/AAA?modules=quoteType&crumb=x")
     assert (status, json.loads(body)["finance"]["error"]["description"]) == (401, "Invalid Crumb")
 
@@ -204,6 +210,31 @@ def test_a_fault_arrives_as_that_fault(kind: FaultKind, failures: dict[FaultKind
     assert failures[kind] == FAULTS[kind]
 
 
+def test_what_is_on_the_wire(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars())
+    kinds: dict[str, FaultKind] = {"R429": 429, "R502": 502, "BLANK": "blank", "RESET": "reset"}
+    for ticker, kind in kinds.items():
+        yahoo.fault(ticker, kind)
+    chart = "https://query1.finance.yahoo.com/v8/finance/chart/"
+    stamps = json.loads(get(yahoo, f"{chart}AAA?range=max")[1])["chart"]["result"][0]["timestamp"]
+    assert [str(pd.Timestamp(stamp, unit="s", tz="America/New_York")) for stamp in stamps[47:49]] == [
+        "2024-03-06 09:30:00-05:00",
+        "2024-03-07 09:30:00-05:00",
+    ]
+    # period1 is within, period2 is not; yfinance would cut off what is too much.
+    part = json.loads(get(yahoo, f"{chart}AAA?period1={stamps[3]}&period2={stamps[6]}")[1])["chart"]["result"][0]
+    assert part["timestamp"] == stamps[3:6]
+    assert get(yahoo, f"{chart}R429?range=max") == (429, b"Edge: Too Many Requests")
+    assert get(yahoo, f"{chart}R502?range=max") == (502, b"<html>Error 502</html>")
+    assert get(yahoo, f"{chart}BLANK?range=max") == (200, b"")
+    # Without TLS, through which Python does not tell a reset from an end.
+    with socket.create_connection(address_of(yahoo)) as connection:
+        connection.sendall(b"GET /v8/finance/chart/RESET?range=max HTTP/1.1\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    assert [each.status for each in yahoo.requests] == [200, 200, 429, 502, 200, 0]
+
+
 def test_a_fault_ends_after_its_times_and_touches_nothing_else(yahoo: LoopbackYahoo, tmp_path: Path) -> None:
     for ticker in ("AAA", "BBB"):
         yahoo.add(ticker, make_bars())
@@ -253,7 +284,7 @@ def test_twenty_forked_clients_at_once_get_their_own_rows(yahoo: LoopbackYahoo, 
 
 
 def test_a_hanging_answer_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    failed = threading.Event()
+    failed, threads = threading.Event(), set(threading.enumerate())
     with LoopbackYahoo(tmp_path / "yahoo") as yahoo:
         yahoo.add("AAA", make_bars())
         yahoo.fault("AAA", "hang", endpoint="chart")
@@ -270,13 +301,15 @@ def test_a_hanging_answer_does_not_hold_up_the_end(tmp_path: Path) -> None:
         before = time.monotonic()
     assert time.monotonic() - before < 1
     assert failed.wait(5)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+    assert set(threading.enumerate()) <= threads
 
 
 def test_clients_that_vanish_leave_no_trace(yahoo: LoopbackYahoo, capfd: pytest.CaptureFixture[str]) -> None:
     yahoo.add("AAA", make_bars())
-    address = ("127.0.0.1", int(yahoo.environment()["HTTPS_PROXY"].rpartition(":")[2]))
     for words in (b"", b"GET /half", b"CONNECT query1.finance.yahoo.com:443 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\r\n"):
-        with socket.create_connection(address) as connection:
+        with socket.create_connection(address_of(yahoo)) as connection:
             # Closing then sends RST, the rudest way to go.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(words)
