@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any
 
+from luigi_tasks import settings
 from luigi_tasks.tasks import invocation
 
 
 class ChildProcess:
-    """Luigi enters it in the child before the task runs; the exit has nothing to do."""
+    """Luigi enters it in the child before the task runs, and leaves it after."""
 
     def __init__(self, task_process: Any) -> None:
         self._task_process = task_process
@@ -22,4 +24,5 @@ class ChildProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        # Here, since a child of multiprocessing ends without running what atexit knows.
+        invocation.sweep(settings.load().scratch, os.getpid())

@@ -85,7 +85,7 @@ def begin(task: PipelineTask) -> None:
         raise SystemExit(CANNOT_BEGIN) from None
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
-    _sweep(chosen.scratch)
+    sweep(chosen.scratch)
     _this.alive = os.pipe()
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
@@ -175,9 +175,9 @@ def _release_tasks_of_killed_runs() -> None:
             logger.info("released %s, which a killed run left behind", task_id)
 
 
-def _sweep(scratch: Path) -> None:
-    """Remove the scratch folders of processes that were killed; they are named NAME-PROCESS-RANDOM."""
-    for folder in scratch.glob("*-*-*"):
+def sweep(scratch: Path, ended: int = 0) -> None:
+    """Remove the scratch folders, NAME-PROCESS-RANDOM, of the process that ends, or else of all that were killed."""
+    for folder in scratch.glob(f"*-{ended or '*'}-*"):
         process = folder.name.split("-")[1]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+        if process == str(ended) or not psutil.pid_exists(int(process)):
             shutil.rmtree(folder, ignore_errors=True)

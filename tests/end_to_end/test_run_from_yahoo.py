@@ -52,7 +52,8 @@ def test_what_is_stored_is_what_was_served_and_a_rerun_sends_nothing(
         bars["stock_splits"] = bars["stock_splits"].mask(bars.index == 60 + number, 2.0)
         assert stored(workspace, ticker) == rows(bars), ticker
         assert yahoo.count("chart", ticker) == 1
-    sectors = workspace.query("SELECT sector FROM security_metadata JOIN securities USING (security_id) ORDER BY ticker")
+    query = "SELECT sector FROM security_metadata JOIN securities USING (security_id) ORDER BY ticker"
+    sectors = workspace.query(query)
     assert sectors == [f"Sector <b>{TICKERS.index(ticker)}" for ticker in sorted(TICKERS)]
     files = {path.name for path in (workspace.store / "store/yahoo/raw_bars").rglob("*.parquet")}
     assert files == {
@@ -63,6 +64,7 @@ def test_what_is_stored_is_what_was_served_and_a_rerun_sends_nothing(
         "0700.HK.parquet",
         "%43ON.parquet",
     }
+    assert list((workspace.store / "tmp").iterdir()) == [], "yfinance's caches go with their process"
     yahoo.forget_requests()
 
     again = workspace.run("--tickers", ",".join(TICKERS), *ARGUMENTS)
