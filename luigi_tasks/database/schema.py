@@ -36,7 +36,6 @@ def _timestamp(name: str, *, nullable: bool = False, default: bool = True) -> sa
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=NOW if default else None)
 
 
-# One row: which source the bars here come from. Two sources adjust differently and must not meet in one table.
 store_source = sa.Table(
     "store_source",
     metadata,
@@ -44,6 +43,7 @@ store_source = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     _timestamp("since"),
     sa.CheckConstraint("only_row", name="one_row"),
+    comment="The one source that the bars here come from",
 )
 
 securities = sa.Table(
@@ -81,18 +81,31 @@ ohlcv = sa.Table(
     "ohlcv",
     metadata,
     _security_id(),
-    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("date", sa.Date, primary_key=True, comment="The session's calendar day where the security is traded"),
     sa.Column("open", sa.Double, nullable=False),
     sa.Column("high", sa.Double, nullable=False),
     sa.Column("low", sa.Double, nullable=False),
     sa.Column("close", sa.Double, nullable=False),
     sa.Column("adj_close", sa.Double, comment="NULL: the source does not say"),
     sa.Column("volume", sa.BigInteger, nullable=False),
-    sa.Column("dividends", sa.Double, nullable=False, server_default=sa.text("0")),
-    sa.Column("stock_splits", sa.Double, nullable=False, server_default=sa.text("0")),
+    sa.Column(
+        "dividends",
+        sa.Double,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="Currency per share, on the ex-date",
+    ),
+    sa.Column(
+        "stock_splits",
+        sa.Double,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="New shares per old one; 0: none",
+    ),
     *(sa.CheckConstraint(rule, name=name) for name, rule in PRICE_CHECKS.items()),
     # "Every ticker on one day" is the other question that people ask.
     sa.Index("ohlcv_date_idx", "date"),
+    comment="Daily bars; prices as the source states them (Yahoo: adjusted for splits only)",
 )
 
 security_metadata = sa.Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,12 +141,14 @@ def _index_members(grouping: Grouping) -> list[str]:
 def _yahoo_symbol(stock: dict[str, Any]) -> str:
     """The listing that the index means, in Yahoo's spelling: pytickersymbols lists foreign listings as well.
 
-    Its `symbol` is the home listing, Yahoo's own spelling but for share classes (BRK.B, which Yahoo writes BRK-B).
+    Its `symbol` is the home listing, in Yahoo's own spelling but for share classes: BRK.B, which Yahoo writes BRK-B.
+    A dot and one letter is a share class only where the listing is in dollars; elsewhere it is an exchange (VOD.L).
     """
     symbol = str(stock.get("symbol") or "")
-    listings = [str(item.get("yahoo") or "") for item in stock.get("symbols", [])]
+    currencies = {str(item.get("yahoo")): item.get("currency") for item in stock.get("symbols", [])}
     dashed = symbol.replace(".", "-")
-    return dashed if dashed in listings and symbol not in listings else symbol
+    in_dollars = "USD" in (currencies.get(symbol), currencies.get(dashed))
+    return dashed if in_dollars and re.fullmatch(r"[A-Z]+\.[A-Z]", symbol) else symbol
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,12 @@ def with_extremes(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:
     gx, batch_definition = _great_expectations()
+    configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
     expectations = _expectations(suite_file)
     try:
-        suite = gx.ExpectationSuite(name="ohlcv", expectations=[dict(item) for item in expectations])
+        # One by one: a suite that is given plain dicts leaves out, with no error, what it cannot make sense of.
+        rules = [configuration(**item).to_domain_obj() for item in expectations]
+        suite = gx.ExpectationSuite(name="ohlcv", expectations=rules)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = batch_definition.get_batch({"dataframe": with_extremes(frame)})

@@ -1,0 +1,154 @@
+"""The suite in config/, run by the real Great Expectations: which bars it keeps, which it does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.pipeline import YfinancePipeline
+from luigi_tasks.quality.suite import judge
+from tests.conftest import make_bars
+from tests.workspace import REPOSITORY
+
+SUITE = REPOSITORY / "config/ohlcv_suite.json"
+ROW = 11
+
+BREAKS: list[tuple[dict[str, Any], str]] = [
+    ({"open": np.nan}, "open, high, low and close are known"),
+    ({"close": np.nan}, "open, high, low and close are known"),
+    ({"volume": np.nan}, "volume is known"),
+    ({"low": 0.0}, "prices are above 0"),
+    ({"low": -3.0}, "prices are above 0"),
+    ({"high": np.inf}, "prices are finite"),
+    ({"adj_close": 0.0}, "adjusted close, where known, is above 0 and finite"),
+    ({"adj_close": np.inf}, "adjusted close, where known, is above 0 and finite"),
+    ({"high": 1.0}, "high is the highest price"),
+    ({"close": 10_000.0}, "high is the highest price"),
+    ({"low": 5_000.0}, "low is the lowest price"),
+    ({"open": 0.5}, "low is the lowest price"),
+    ({"volume": -1}, "volume is not negative"),
+    ({"dividends": -0.1}, "dividends are not negative, and finite"),
+    ({"dividends": np.inf}, "dividends are not negative, and finite"),
+    ({"stock_splits": -2.0}, "stock splits are not negative, and finite"),
+]
+
+
+def examine(frame: pd.DataFrame, suite: Path = SUITE, most_bad_share: float = 0.05) -> Any:
+    return judge(frame, "AAA", suite, most_bad_share)
+
+
+def test_good_bars_all_pass() -> None:
+    verdict = examine(make_bars(days=300))
+
+    assert verdict.success
+    assert len(verdict.valid) == 300
+
+
+def test_an_adjusted_close_that_is_not_known_is_no_fault() -> None:
+    assert examine(make_bars().assign(adj_close=np.nan)).success
+
+
+@pytest.mark.parametrize(("change", "rule"), BREAKS)
+def test_a_bar_that_breaks_a_rule_is_quarantined_alone(change: dict[str, Any], rule: str) -> None:
+    frame = make_bars(days=40)
+    for column, value in change.items():
+        frame[column] = frame[column].astype("float64").mask(frame.index == ROW, value)
+
+    verdict = examine(frame)
+
+    assert not verdict.success
+    assert not verdict.condemned
+    assert verdict.quarantined["date"].tolist() == [frame.loc[ROW, "date"]]
+    assert rule in verdict.quarantined["rules"].iloc[0].split("; ")
+    assert verdict.findings[rule] == 1
+    expected = frame.drop(index=ROW).reset_index(drop=True)
+    pd.testing.assert_frame_equal(verdict.valid, expected, check_exact=True)
+
+
+def test_two_bars_of_one_session_are_both_quarantined() -> None:
+    frame = make_bars(days=60)
+    frame["date"] = frame["date"].mask(frame.index == 5, frame.loc[4, "date"])
+
+    verdict = examine(frame)
+
+    assert verdict.quarantined.index.size == 2
+    assert verdict.findings == {"one bar a session": 2}
+
+
+def test_no_bars_at_all_are_condemned() -> None:
+    verdict = examine(make_bars().iloc[:0])
+
+    assert verdict.condemned == "has at least one bar"
+    assert not verdict.success
+
+
+def test_more_bad_bars_than_allowed_condemn_the_ticker() -> None:
+    frame = make_bars(days=40)
+    frame["close"] = frame["close"].mask(frame.index < 3, -1.0)
+
+    strict, lenient = examine(frame), examine(frame, most_bad_share=0.1)
+
+    assert strict.condemned == "3 of 40 bars break a rule, more than 5%"
+    assert strict.valid.empty
+    assert len(strict.quarantined) == 40
+    assert not lenient.condemned
+    assert len(lenient.valid) == 37
+
+
+def test_a_suite_of_ones_own_is_run(tmp_path: Path) -> None:
+    own = {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {"column": "volume", "min_value": 1_000_000},
+    }
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"expectations": [own]}))
+    frame = make_bars(days=40)
+
+    verdict = examine(frame, path, most_bad_share=1.0)
+
+    assert len(verdict.valid) == (frame["volume"] >= 1_000_000).sum()
+    assert list(verdict.findings) == ["expect_column_values_to_be_between(column=volume, min_value=1000000.0)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "has no expectations"),
+        ('{"expectations": [{"type": "expect_pigs_to_fly", "kwargs": {}}]}', "cannot run it"),
+        (
+            '{"expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nothing"}}]}',
+            "expect_column_values_to_not_be_null",
+        ),
+    ],
+)
+def test_a_suite_that_cannot_be_run_is_explained(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+
+    with pytest.raises(ConfigurationError) as raised:
+        examine(make_bars(), path)
+
+    assert "broken.json" in str(raised.value)
+    assert words in str(raised.value)
+
+
+def test_a_suite_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing.json: cannot be read"):
+        examine(make_bars(), tmp_path / "nothing.json")
+
+
+def test_the_pipeline_says_yes_or_no() -> None:
+    pipeline = YfinancePipeline(suite_file=SUITE)
+    bad = make_bars().assign(low=-1.0)
+
+    assert pipeline.validate_ohlcv(make_bars(), "AAA") is True
+    assert pipeline.validate_ohlcv(bad, "AAA") is False
+    assert pipeline.validate_ticker("AAA") is True
+    assert pipeline.validate_ticker("../x") is False
