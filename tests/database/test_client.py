@@ -166,7 +166,8 @@ def test_the_table_itself_refuses_an_impossible_bar(client: YfinanceClient, data
     good |= {"dividends": "0", "stock_splits": "0"}
     for values, refused in ((good | IMPOSSIBLE[name], True), (good, False)):
         names, numbers = ", ".join(values), ", ".join(values.values())
-        statement = f"INSERT INTO ohlcv (security_id, date, {names}) SELECT security_id, '2024-01-02', {numbers} FROM securities"
+        row = f"SELECT security_id, '2024-01-02', {numbers} FROM securities"
+        statement = f"INSERT INTO ohlcv (security_id, date, {names}) {row}"
         with engine_for(database_url).connect() as connection:
             if refused:
                 with pytest.raises(sa.exc.IntegrityError, match=f"ohlcv_{name}_check"):
