@@ -41,10 +41,14 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     out = frame.loc[:, list(COLUMNS)].copy()
     out["date"] = pd.to_datetime(out["date"]).astype("datetime64[s]")
     for name in COLUMNS[1:]:
-        out[name] = pd.to_numeric(out[name]).astype("float64")
+        out[name] = pd.to_numeric(out[name])
+        if name != "volume":
+            out[name] = out[name].astype("float64")
     volume = out["volume"]
-    if volume.notna().all() and (volume == volume.round()).all() and (volume.abs() < 2**63).all():
-        out["volume"] = volume.astype("int64")
+    if volume.dtype.kind not in "iu":
+        volume = volume.astype("float64")
+        whole = volume.notna().all() and (volume == volume.round()).all() and (volume.abs() < 2**63).all()
+        out["volume"] = volume.astype("int64") if whole else volume
     return out.sort_values("date", kind="stable").reset_index(drop=True)
 
 

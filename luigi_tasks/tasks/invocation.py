@@ -90,7 +90,7 @@ def begin(task: PipelineTask) -> None:
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
     atexit.register(_end)
-    _release_tasks_of_killed_runs()
+    _release_killed_runs()
 
 
 def in_child() -> None:
@@ -156,8 +156,12 @@ def _require_luigid() -> None:
         ) from error
 
 
-def _release_tasks_of_killed_runs() -> None:
-    """Tell luigid that tasks of this machine's dead workers run no more; by itself it would wait a minute for them."""
+def _release_killed_runs() -> None:
+    """Tell luigid that this machine's dead workers do no more; by itself it would wait a minute for them.
+
+    Until then their running tasks would not be handed out again, and the resources that their waiting tasks want would
+    be kept for them.
+    """
     env: Any = luigi.interface.core()
     if env.local_scheduler:
         return
@@ -173,6 +177,7 @@ def _release_tasks_of_killed_runs() -> None:
                 worker=worker["name"], task_id=task_id, status="FAILED", expl="the run that had it was killed"
             )
             logger.info("released %s, which a killed run left behind", task_id)
+        scheduler.disable_worker(worker["name"])
 
 
 def sweep(scratch: Path, ended: int = 0) -> None:
