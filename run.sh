@@ -42,20 +42,15 @@ environment() {
     fi
     python=$(find_python)
     mkdir -p var 2>/dev/null || fail "$PWD/var cannot be written. Check permissions."
-    if [ ! -x var/venv/bin/python ]; then
+    if ! var/venv/bin/python -m pip --version >/dev/null 2>&1; then
         say "making the environment in var/venv (a minute or so, once) ..."
-        "$python" -m venv var/venv || fail "python cannot make an environment. On Debian: apt-get install python3-venv."
+        "$python" -m venv --clear var/venv >&2 || fail "python cannot make an environment. On Debian: apt-get install python3-venv."
     fi
     say "installing ($extras) ..."
     var/venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --constraint constraints.txt --editable ".[$extras]" ||
         fail "installing failed; the lines above say why. The package index must be reachable."
     printf '%s' "$wanted" >"$stamp"
-}
-
-# The literal command; what it exits with is this script's exit code.
-run_all() {
-    var/venv/bin/luigi --module luigi_tasks RunAll --workers 20 "$@"
 }
 
 # `. var/venv/bin/activate` is for people; scripts get by with PATH.
@@ -69,10 +64,7 @@ demo)
     environment demo
     export LUIGI_CONFIG_PATH=config/demo.cfg
     python -m luigi_tasks.cli up --quiet
-    status=0
-    run_all --date 2010-08-20 --years-back 1 --ticker-limit 120 "$@" || status=$?
-    python -m luigi_tasks.cli where
-    exit "$status"
+    exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 --ticker-limit 120 "$@"
     ;;
 up | down | status | report | psql)
     environment demo
@@ -86,7 +78,7 @@ test)
 "" | -*)
     environment demo
     python -m luigi_tasks.cli up --quiet
-    run_all "$@"
+    exec luigi --module luigi_tasks RunAll --workers 20 "$@"
     ;;
 *)
     usage >&2

@@ -11,7 +11,7 @@ import click
 
 from luigi_tasks import services, settings
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import normalised_url, shown
+from luigi_tasks.database.engine import normalised_url
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
@@ -90,20 +90,6 @@ def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     os.environ.update({name: str(value) for name, value in environment.items() if value})
     program = str(embedded.psql())
     os.execv(program, [program, *arguments])
-
-
-@commands.command(name="where")
-def where() -> None:
-    """Say where everything is and how to look at it."""
-    chosen = settings.load()
-    url = embedded.url(chosen)
-    database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
-    click.echo(f"  tables    {shown(url)}")
-    click.echo(f"            ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'")
-    click.echo(f"  parquet   {chosen.store}")
-    click.echo(f"  report    {(chosen.reports / 'latest').resolve() / 'report.html'}")
-    click.echo(f"  luigid    {services.Luigid.configured(chosen).url}  (stop everything: ./run.sh down)")
-    click.echo(f"  logs      {chosen.root / 'logs'}")
 
 
 def main() -> NoReturn:

@@ -125,6 +125,12 @@ class ConfigurationError(TerminalError):
     kind = "configuration"
 
 
+class AnotherRun(TerminalError):
+    """Another run is going on where this one wants to."""
+
+    kind = "another_run"
+
+
 class ServiceFailure(TerminalError):
     """The embedded PostgreSQL or luigid could not be started or found."""
 

@@ -135,7 +135,7 @@ def state(settings: Settings) -> dict[str, str]:
     """{service: how it is, in words}."""
     try:
         database_url = embedded.url(settings)
-        Ledger(database_url).migrate()
+        Ledger(database_url).answers()
         database = f"answers at {shown(database_url)}"
     except SecuritiesMasterError as error:
         database = str(error)

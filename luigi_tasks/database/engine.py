@@ -32,6 +32,9 @@ _TRANSIENT = ("08", "40", "57P", "53300", "55P03")
 # Values that do not fit their column, and the constraints NOT NULL, UNIQUE and CHECK.
 _BAD_VALUE = ("22", "23502", "23505", "23514")
 
+# PostgreSQL's words for refusals that pass; a refused connection carries no SQLSTATE.
+_PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 
@@ -81,7 +84,10 @@ def engine_for(database_url: str) -> sa.Engine:
 
 def shown(database_url: str) -> str:
     """The URL as people may see it: without its password."""
-    return normalised_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+    url = normalised_url(database_url)
+    # Of the query only the socket's folder: a password may stand there, too.
+    query = {"host": url.query["host"]} if "host" in url.query else {}
+    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -104,6 +110,10 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
     words = " ".join(str(error.orig).split())
     if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
         where = shown(engine.url.render_as_string(hide_password=False))
+        if "FATAL" in words and not any(passing in words for passing in _PASSING):
+            return DatabaseRefused(
+                subject, f"PostgreSQL at {where} refused the connection ({words})", "See DATABASE_URL."
+            )
         return DatabaseUnavailable(
             subject, f"PostgreSQL at {where} does not answer ({words})", "Start it (./run.sh up) or set DATABASE_URL."
         )

@@ -81,6 +81,11 @@ class Ledger:
                 f"source {source!r}", f"this database holds bars from {present!r}", "Use another database for it."
             )
 
+    def answers(self) -> None:
+        """Do nothing but ask. Raises DatabaseUnavailable or DatabaseRefused."""
+        with transaction(self._engine, "the database") as connection:
+            connection.execute(sa.text("SELECT 1"))
+
     def done(self, task_ids: Collection[str]) -> set[str]:
         """Those of the task ids that have a marker; one query, however many."""
         query = sa.select(task_markers.c.task_id).where(
@@ -144,20 +149,6 @@ class Ledger:
         with transaction(self._engine, "task markers") as connection:
             rows = connection.execute(query, {"ids": list(task_ids)}).mappings()
             return {str(row["task_id"]): dict(row) for row in rows}
-
-    def tickers_of(self, run_id: str) -> list[str]:
-        """Every ticker that a run did something for."""
-        done = sa.select(task_markers.c.ticker).where(task_markers.c.run_id == run_id)
-        failed = sa.select(task_failures.c.ticker).where(task_failures.c.run_id == run_id)
-        with transaction(self._engine, f"run {run_id}") as connection:
-            return sorted(ticker for ticker in connection.scalars(done.union(failed)) if ticker is not None)
-
-    def families_of(self, run_id: str) -> set[str]:
-        """Every task family that a run did something in."""
-        done = sa.select(task_markers.c.task_family).where(task_markers.c.run_id == run_id)
-        failed = sa.select(task_failures.c.task_family).where(task_failures.c.run_id == run_id)
-        with transaction(self._engine, f"run {run_id}") as connection:
-            return set(connection.scalars(done.union(failed)))
 
     def failures(self, run_id: str) -> list[dict[str, Any]]:
         """The run's failures, oldest first."""

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from luigi_tasks import bars
-from luigi_tasks.errors import AnswerNotUnderstood, NoSuchTicker, SourceUnreachable
+from luigi_tasks.errors import InvalidData, NoSuchTicker, SourceUnreachable
 
 _ALIASES = {
     "date": ("date", "<date>", "timestamp"),
@@ -110,11 +110,12 @@ class FileSource:
             frame["adj_close"] = float("nan")
         try:
             frame["date"] = _days(frame["date"])
-            frame["volume"] = pd.to_numeric(frame["volume"]) * self._volume_unit
+            # Whole shares: vendors that adjust volumes for splits leave fractions.
+            frame["volume"] = (pd.to_numeric(frame["volume"]) * self._volume_unit).round()
             return bars.conform(frame)
         except (ValueError, TypeError) as error:
-            raise AnswerNotUnderstood(
-                ticker, f"{self.path.name} has a value that is no number or date ({error})"
+            raise InvalidData(
+                ticker, f"{self.path.name} has a value that is no number or date ({error})", "Mend the file."
             ) from error
 
     def _sorted_table(self) -> Path:
@@ -158,8 +159,10 @@ def _read(file: Path) -> pd.DataFrame:
         if file.suffix.lower() == ".parquet":
             table = pd.read_parquet(file)
             return table.reset_index() if table.index.name else table
-        # "NA" and "NAN" are tickers; only an empty field is missing.
-        return pd.read_csv(file, keep_default_na=False, na_values=[""])
+        header = pd.read_csv(file, nrows=0)
+        tickers = [name for name in header.columns if str(name).strip().lower() in _ALIASES["ticker"]]
+        # "NA" and "NAN" are tickers, and so is 0700; a value that is missing is empty, or null in Yahoo's own exports.
+        return pd.read_csv(file, keep_default_na=False, na_values=["", "null"], dtype=dict.fromkeys(tickers, str))
     except (OSError, ValueError, pa.ArrowInvalid) as error:
         raise SourceUnreachable(str(file), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
 

@@ -99,9 +99,16 @@ def _grouping(path: Path, name: str, entry: Any) -> Grouping:
         raise ConfigurationError(f"{path.name}, grouping {name!r}", f"must have exactly one of {', '.join(_KINDS)}")
     kind = kinds[0]
     value = entry[kind]
+    if not name or name != name.strip() or "," in name or name.startswith("("):
+        raise ConfigurationError(f"{path.name}, grouping {name!r}", "has a comma, a space around it, or no name at all")
     if (kind == "tickers") != isinstance(value, list):
         wanted = "a list" if kind == "tickers" else "text"
         raise ConfigurationError(f"{path.name}, grouping {name!r}", f"{kind} must be {wanted}")
+    for item in value if kind == "tickers" else ():
+        if not isinstance(item, str):
+            raise ConfigurationError(
+                f"{path.name}, grouping {name!r}", f"YAML reads a ticker as {item!r}", "Put it in quotes: 'ON', '0700'."
+            )
     return Grouping(name, kind, value, str(entry.get("column", "")))
 
 
@@ -148,7 +155,10 @@ def _yahoo_symbol(stock: dict[str, Any]) -> str:
     currencies = {str(item.get("yahoo")): item.get("currency") for item in stock.get("symbols", [])}
     dashed = symbol.replace(".", "-")
     in_dollars = "USD" in (currencies.get(symbol), currencies.get(dashed))
-    return dashed if in_dollars and re.fullmatch(r"[A-Z]+\.[A-Z]", symbol) else symbol
+    if in_dollars and re.fullmatch(r"[A-Z]+\.[A-Z]", symbol):
+        return dashed
+    # Where a list gives a listing two exchanges (AIR.PA.DE), the first is the home.
+    return ".".join(symbol.split(".")[:2])
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -35,6 +36,7 @@ from luigi_tasks.errors import (
     SecuritiesMasterError,
     SourceUnreachable,
     Throttled,
+    TransientError,
 )
 
 PROBE_URL = "https://query1.finance.yahoo.com/v1/test/getcrumb"
@@ -87,7 +89,14 @@ class YahooSource:
         A session that is not over yet (by the trading hours in the answer itself) is left out.
         """
         yf = _yfinance(self._scratch, os.getpid())
-        stock = yf.Ticker(ticker)
+        try:
+            return self._bars(yf.Ticker(ticker), ticker, start, end)
+        except TransientError:
+            # Or the next attempt would get the same answer without asking.
+            yf.data.YfData.cache_get.cache_clear()
+            raise
+
+    def _bars(self, stock: Any, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame | None:
         stock._tz = "UTC"
         day = dt.timedelta(days=1)
         try:
@@ -159,12 +168,15 @@ def _require_answer_for(ticker: str, meta: Mapping[str, Any]) -> None:
 
 
 def _unfinished_session(meta: Mapping[str, Any]) -> dt.date | None:
-    """The day of the current session if it is not over: its bar still moves and is no close."""
+    """The day of the current session if it is not over: its bar still moves and is no close.
+
+    Where the answer does not tell the trading hours, today is taken for unfinished.
+    """
     period = (meta.get("currentTradingPeriod") or {}).get("regular") or {}
     start, end = period.get("start"), period.get("end")
-    if start is None or end is None:
-        return None
     zone = str(meta.get("exchangeTimezoneName") or "UTC")
+    if start is None or end is None:
+        return dt.datetime.now(ZoneInfo(zone)).date()
     opens, closes = (_instant(value).tz_convert(zone) for value in (start, end))
     return opens.date() if pd.Timestamp.now("UTC") < closes else None
 
@@ -192,10 +204,8 @@ def _gives_no_reason(error: Exception) -> bool:
 def _raise_ours(ticker: str, error: Exception) -> NoReturn:
     """Raise the error of ours that says what happened; the only place where yfinance's errors are interpreted."""
     from curl_cffi.requests import exceptions as http
-    from yfinance.data import YfData
     from yfinance.exceptions import YFPricesMissingError, YFRateLimitError, YFTickerMissingError
 
-    YfData.cache_get.cache_clear()
     if isinstance(error, SecuritiesMasterError):
         raise error
     if isinstance(error, YFRateLimitError):

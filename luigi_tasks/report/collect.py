@@ -38,12 +38,16 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Expected:
-    """A step that the run was to bring about; `present` tells whether its target is there."""
+    """A step that the run was to bring about.
+
+    `receipt` is for a step without a marker: what its files hold, as (rows, detail), or None where they are not there.
+    A process may be killed after its file is whole and before the ledger has heard of it.
+    """
 
     step: str
     ticker: str
     task_id: str
-    present: Callable[[], bool]
+    receipt: Callable[[], tuple[int, dict[str, Any]] | None]
 
 
 @dataclass
@@ -91,7 +95,9 @@ def collect(
     for item in expected:
         count, ticker = counts[item.step], states.setdefault(item.ticker, TickerState(item.ticker))
         marker, failure = markers.get(item.task_id), failed.get(item.task_id)
-        outcome = _outcome(run["run_id"], item, marker, failure)
+        if marker is None and failure is None and (found := item.receipt()) is not None:
+            marker = {"run_id": "", "rows": found[0], "detail": found[1], "seconds": None}
+        outcome = _outcome(run["run_id"], marker, failure)
         ticker.steps[item.step] = outcome
         if outcome in ("succeeded", "failed"):
             count.processed += 1
@@ -149,14 +155,12 @@ def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _outcome(run_id: str, item: Expected, marker: dict[str, Any] | None, failure: dict[str, Any] | None) -> str:
+def _outcome(run_id: str, marker: dict[str, Any] | None, failure: dict[str, Any] | None) -> str:
     if marker is not None and marker["run_id"] == run_id:
         return "succeeded"
     if failure is not None:
         return "failed"
-    if marker is not None or item.present():
-        return "skipped"
-    return "blocked"
+    return "blocked" if marker is None else "skipped"
 
 
 def _failure(failure: dict[str, Any]) -> dict[str, Any]:

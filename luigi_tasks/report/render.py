@@ -63,5 +63,6 @@ def terminal(document: dict[str, Any], path: str) -> str:
     reasons = [f"    {item['ticker'] or item['step']}: {item['reason']}" for item in document["failures"][:_SHOWN]]
     if reasons:
         lines += ["  first reasons:", *reasons]
-    lines += [f"  report: {path}", ""]
-    return "\n".join(lines)
+    lines.append(f"  {'report':<9} {path}")
+    lines += [f"  {name:<9} {place}" for name, place in document["where"].items()]
+    return "\n".join([*lines, ""])

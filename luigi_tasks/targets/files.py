@@ -30,6 +30,10 @@ class FileTarget(luigi.Target):
     def exists(self) -> bool:
         return self.path.is_file()
 
+    def remove(self) -> None:
+        """Make it not be there."""
+        self.path.unlink(missing_ok=True)
+
     def _write(self, write: Callable[[Path], object]) -> None:
         parts = self.path.parent / ".parts"
         part = parts / f"{self.path.name}.{_HOST}.{os.getpid()}"

@@ -56,6 +56,10 @@ class PipelineTask(luigi.Task):
         if self.date > latest_today():
             raise ConfigurationError(f"--date {self.date}", "is in the future", "Nobody has those bars yet.")
 
+    def booked_parameters(self) -> dict[str, Any]:
+        """What the ledger keeps of the task that a run was started with, to tell later what the run was about."""
+        return dict(self.to_str_params(only_significant=True, only_public=True))
+
     def step(self) -> Step:
         """This task, as the ledger names it."""
         return Step(self.task_id, self.task_family, invocation.RUN_ID, getattr(self, "ticker", None), self.date)

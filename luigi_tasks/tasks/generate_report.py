@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,21 @@ import luigi
 from luigi.task_register import load_task
 
 from luigi_tasks import settings
+from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.report import collect, render
+from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
 from luigi_tasks.tasks.base import TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.get_tickers import UNIVERSE
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
 STEPS: tuple[type[TickerTask], ...] = (
@@ -61,7 +65,8 @@ class GenerateReport(luigi.Task):
         json_target, page_target = self.output()
         json_target.write(document)
         page_target.write(render.page(document))
-        _point_latest_at(page_target.path.parent)
+        if self.ends_now:
+            _point_latest_at(page_target.path.parent)
         print(render.terminal(document, str(page_target.path)))
 
     def _run_id(self) -> str:
@@ -75,23 +80,24 @@ class GenerateReport(luigi.Task):
         run = ledger.run(self._run_id())
         if run is None:
             raise ConfigurationError(f"--run-id {self.run_id}", "there is no such run")
-        root = load_task("luigi_tasks", run["task_family"], run["parameters"])
-        rejected: list[dict[str, Any]] = []
+        parameters = dict(run["parameters"])
+        digest = parameters.pop(UNIVERSE, "")
+        root = load_task("luigi_tasks", run["task_family"], parameters)
+        known: dict[str, Any] = {"accepted": {}, "rejected": []}
         if isinstance(root, RunAll):
-            steps = STEPS
-            validated = root.requires().output()
-            known = validated.read() if validated.exists() else {"accepted": {}, "rejected": []}
-            members, rejected = known["accepted"], known["rejected"]
+            validated = JsonTarget(paths.universe(settings.load().store, "validated", root.date, digest))
+            known = validated.read() if validated.exists() else known
+            of_all = pipelines(root, known["accepted"])
+            tasks, families = [pipeline.clone(step) for pipeline in of_all for step in STEPS], STEPS
         else:
-            steps = tuple(family for family in STEPS if family.get_task_family() in ledger.families_of(run["run_id"]))
-            members = dict.fromkeys(ledger.tickers_of(run["run_id"]), ())
-        expected = [
-            _expected(root, family, ticker, groupings) for ticker, groupings in members.items() for family in steps
-        ]
-        names = [family.get_task_family() for family in steps]
-        document = collect.collect(url, run, names, expected, root.date)
+            tasks = _with_requirements(root)
+            families = tuple(step for step in STEPS if any(isinstance(task, step) for task in tasks))
+        names = [family.get_task_family() for family in families]
+        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t)) for t in tasks]
+        document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date)
         document |= {
-            "rejected": rejected,
+            "rejected": known["rejected"],
+            "where": _where(url),
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
             "written_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
@@ -111,15 +117,34 @@ class GenerateReport(luigi.Task):
         return outcome
 
 
-def _expected(root: luigi.Task, family: type[TickerTask], ticker: str, groupings: Any) -> collect.Expected:
-    task = root.clone(TickerPipeline, ticker=ticker, groupings=groupings).clone(family)
-    return collect.Expected(task.task_family, ticker, task.task_id, lambda: _is_there(task))
+def _with_requirements(root: luigi.Task) -> list[TickerTask]:
+    """The steps of a ticker among a task and all that it requires, each once."""
+    found: dict[str, TickerTask] = {}
+    waiting = [root]
+    while waiting:
+        task = waiting.pop()
+        if isinstance(task, STEPS):
+            found[task.task_id] = task
+        waiting += luigi.task.flatten(task.pipelines() if isinstance(task, TickerBatch) else task.requires())
+    return list(found.values())
 
 
-def _is_there(task: TickerTask) -> bool:
-    """Whether a step without a marker is done: its file may be there although its process was killed right after."""
+def _receipt(task: TickerTask) -> tuple[int, dict[str, Any]] | None:
     targets = luigi.task.flatten(task.output())
-    return all(isinstance(target, FileTarget) and target.exists() for target in targets)
+    whole = all(isinstance(target, FileTarget) and target.exists() for target in targets)
+    return task.receipt() if whole else None
+
+
+def _where(url: str) -> dict[str, str]:
+    """Where else to look, for the end of the summary."""
+    chosen, env = settings.load(), luigi.interface.core()
+    database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
+    return {
+        "tables": f"{shown(url)}: ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'",
+        "parquet": str(chosen.store),
+        "luigid": f"http://{env.scheduler_host}:{env.scheduler_port}",
+        "logs": str(chosen.root / "logs"),
+    }
 
 
 def _point_latest_at(folder: Path) -> None:

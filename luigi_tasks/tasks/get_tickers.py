@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import luigi
 
 from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.market.tickers import normalise
 from luigi_tasks.market.universe import UniverseFile
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask
 from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily
+
+UNIVERSE = "universe"
+"""Under this name a run's row has the digest of its list of tickers, beside its parameters."""
+
+
+@cache
+def _digest(tickers: tuple[str, ...], groupings: tuple[str, ...], ticker_limit: int) -> str:
+    # Once for a run: its parent asks first, the children inherit the answer, whoever edits the file meanwhile.
+    return UniverseFile.read(settings.load().universe_file).digest(tickers, groupings, ticker_limit)
 
 
 class UniverseTask(PipelineTask):
@@ -28,13 +39,17 @@ class UniverseTask(PipelineTask):
     def check_parameters(self) -> None:
         super().check_parameters()
         UniverseFile.read(settings.load().universe_file).require(self.groupings)
+        if self.tickers and self.groupings:
+            raise ConfigurationError("--tickers and --groupings", "cannot be given together", "Name one of them.")
         if self.ticker_limit < 0:
             raise ConfigurationError(f"--ticker-limit {self.ticker_limit}", "is below 0")
 
+    def booked_parameters(self) -> dict[str, Any]:
+        return super().booked_parameters() | {UNIVERSE: self.digest()}
+
     def digest(self) -> str:
-        """Changes whenever this run's list of tickers may have changed."""
-        universe = UniverseFile.read(settings.load().universe_file)
-        return universe.digest(self.tickers, self.groupings, self.ticker_limit)
+        """Changes whenever the list of tickers may have changed, but not within a run."""
+        return _digest(self.tickers, self.groupings, self.ticker_limit)
 
     def snapshot(self, stage: str) -> JsonTarget:
         return JsonTarget(paths.universe(settings.load().store, stage, self.date, self.digest()))
@@ -56,9 +71,9 @@ class GetTickers(UniverseTask):
         names = self.groupings or (() if self.tickers else universe.default)
         found = universe.resolve(names)
         if self.tickers:
-            known = universe.resolve(name for name in universe.groupings if name not in names)
+            known = {normalise(text): names for text, names in universe.resolve(universe.groupings).items()}
             for ticker in self.tickers:
-                found.setdefault(ticker, list(dict.fromkeys(known.get(ticker, []))))
+                found.setdefault(ticker, list(dict.fromkeys(known.get(normalise(ticker), []))))
         if not found:
             raise ConfigurationError("the list of tickers", "is empty", f"See {universe.path}.")
         return found

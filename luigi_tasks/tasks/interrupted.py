@@ -28,6 +28,7 @@ def main(run_id: str, number: int, arguments: list[str]) -> None:
     # The arguments may hold settings, such as --Store-root.
     with CmdlineParser.global_instance(arguments):
         InterfaceLogging.setup(luigi.interface.core())
+        invocation.release_own()
         invocation.write_report(run_id, signal.Signals(number).name)
     sys.exit(128 + number)
 

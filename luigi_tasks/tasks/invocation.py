@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
+from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
 
 if TYPE_CHECKING:
     from luigi_tasks.tasks.base import PipelineTask
@@ -43,12 +44,16 @@ logger = logging.getLogger(__name__)
 RUN_ID = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 """This run's name. Made where the module is first imported, which is Luigi's parent process; children inherit it."""
 
+ALREADY_RUNNING = 10
+"""Exit code when another run is going on at the same luigid; Luigi's documented one."""
 CANNOT_BEGIN = 35
 """Exit code when a run cannot begin; Luigi's documented one for scheduling errors."""
 REPORT_FAILED = 50
 """Exit code when the report could not be written; above all of Luigi's."""
 
 _LUIGID_SECONDS = 3.0
+_SILENT_SECONDS = 30.0
+"""A worker of another machine that luigid has not heard of for so long is taken for dead; they ping every second."""
 
 
 class _Invocation:
@@ -79,10 +84,11 @@ def begin(task: PipelineTask) -> None:
         ledger = Ledger(embedded.url(chosen))
         ledger.migrate()
         ledger.claim_for(chosen.source_name)
-        ledger.begin_run(RUN_ID, task.task_family, task.to_str_params(only_significant=True, only_public=True))
+        _settle_other_workers()
+        ledger.begin_run(RUN_ID, task.task_family, task.booked_parameters())
     except SecuritiesMasterError as error:
         logger.error("cannot begin: %s", error)
-        raise SystemExit(CANNOT_BEGIN) from None
+        raise SystemExit(ALREADY_RUNNING if isinstance(error, AnotherRun) else CANNOT_BEGIN) from None
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     sweep(chosen.scratch)
@@ -90,7 +96,6 @@ def begin(task: PipelineTask) -> None:
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
     atexit.register(_end)
-    _release_killed_runs()
 
 
 def in_child() -> None:
@@ -156,28 +161,65 @@ def _require_luigid() -> None:
         ) from error
 
 
-def _release_killed_runs() -> None:
-    """Tell luigid that this machine's dead workers do no more; by itself it would wait a minute for them.
+def _settle_other_workers() -> None:
+    """Take workers off luigid whose process is dead, and refuse to run beside one that lives.
 
-    Until then their running tasks would not be handed out again, and the resources that their waiting tasks want would
-    be kept for them.
+    luigid itself would wait a minute for a dead worker: until then its running tasks would not be handed out again,
+    and the resources that its waiting tasks want would be kept for it. Beside a live one, this run would end as soon as
+    that one holds the resources that it waits for.
     """
+    for worker in _workers():
+        number = int(worker.get("pid") or 0)
+        if worker.get("state") == "disabled" or number == os.getpid():
+            continue
+        here = worker.get("host") == socket.gethostname()
+        alive = _is_worker(number, worker["started"]) if here else time.time() - worker["last_active"] < _SILENT_SECONDS
+        if alive:
+            raise AnotherRun(
+                f"process {number} on {worker.get('host')}", "is running on this luigid", "Run again when it has ended."
+            )
+        if here:
+            release(worker)
+
+
+def release_own() -> None:
+    """Take this process's worker off luigid: it is ending, and the next run need not wait for that."""
+    for worker in _workers():
+        if worker.get("host") == socket.gethostname() and worker.get("pid") == os.getpid():
+            release(worker)
+
+
+def release(worker: dict[str, Any]) -> None:
+    """Tell luigid on behalf of a worker that it does no more; it takes the end of a task only from who runs it."""
+    scheduler = _scheduler()
+    for task_id in worker.get("running") or {}:
+        scheduler.add_task(
+            worker=worker["name"], task_id=task_id, status="FAILED", expl="the run that had it was killed"
+        )
+        logger.info("released %s, which a killed run left behind", task_id)
+    scheduler.disable_worker(worker["name"])
+
+
+def _workers() -> list[dict[str, Any]]:
+    scheduler = _scheduler()
+    return [] if scheduler is None else list(scheduler.worker_list())
+
+
+def _scheduler() -> Any:
+    """luigid, None with --local-scheduler. Its methods are made at run time, from the scheduler's."""
     env: Any = luigi.interface.core()
     if env.local_scheduler:
-        return
-    url = env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/"
-    # Its methods are made at run time, from the scheduler's.
-    scheduler: Any = luigi.rpc.RemoteScheduler(url)
-    for worker in scheduler.worker_list():
-        if worker.get("host") != socket.gethostname() or psutil.pid_exists(worker.get("pid") or 0):
-            continue
-        for task_id in worker.get("running") or {}:
-            # On behalf of the dead worker: luigid takes the end of a task only from the one that runs it.
-            scheduler.add_task(
-                worker=worker["name"], task_id=task_id, status="FAILED", expl="the run that had it was killed"
-            )
-            logger.info("released %s, which a killed run left behind", task_id)
-        scheduler.disable_worker(worker["name"])
+        return None
+    return luigi.rpc.RemoteScheduler(env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/")
+
+
+def _is_worker(number: int, started: float) -> bool:
+    """Whether the process lives and is the one that luigid knows, not a later one of the same number."""
+    try:
+        process = psutil.Process(number)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def sweep(scratch: Path, ended: int = 0) -> None:

@@ -6,8 +6,6 @@ in a callback and goes on, so a database that is down cannot turn one failure in
 
 from __future__ import annotations
 
-from functools import cache
-
 import luigi
 from luigi import Event
 
@@ -16,6 +14,9 @@ from luigi_tasks.errors import SecuritiesMasterError
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import preload
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
+
+# Luigi tells of a dead or late child again and again until it has worked off the results that came before.
+_told: set[PipelineTask] = set()
 
 
 @PipelineTask.event_handler(Event.PROCESSING_TIME)
@@ -41,12 +42,16 @@ def _failed(task: PipelineTask, error: BaseException) -> None:
 
 @PipelineTask.event_handler(Event.PROCESS_FAILURE)
 def _process_died(task: PipelineTask, words: str) -> None:
-    _record_once(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
+    if task not in _told:
+        _told.add(task)
+        _record(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
 
 
 @PipelineTask.event_handler(Event.TIMEOUT)
 def _timed_out(task: PipelineTask, words: str) -> None:
-    _record_once(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
+    if task not in _told:
+        _told.add(task)
+        _record(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
 
 
 @PipelineTask.event_handler(Event.BROKEN_TASK)
@@ -57,12 +62,6 @@ def _broken(task: PipelineTask, error: BaseException) -> None:
 @TickerTask.event_handler(Event.DEPENDENCY_DISCOVERED)
 def _there_is_work(task: TickerTask, dependency: luigi.Task) -> None:
     preload.once()
-
-
-@cache
-def _record_once(task: PipelineTask, kind: str, reason: str) -> None:
-    """Luigi tells of a dead child again and again until it has worked off the results that came before."""
-    _record(task, kind, reason)
 
 
 def _record(task: PipelineTask, kind: str, reason: str) -> None:

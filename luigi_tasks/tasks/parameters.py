@@ -8,15 +8,26 @@ from collections.abc import Iterable
 import luigi
 from luigi.parameter import ParameterVisibility
 
+from luigi_tasks.errors import ConfigurationError
+
+NOTHING = "()"
+"""How no texts at all are written; no ticker and no grouping can be called so."""
+
 
 class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
     """A tuple of texts, on the command line separated by commas: AAPL,MSFT."""
 
     def parse(self, x: str) -> tuple[str, ...]:
-        return tuple(part.strip() for part in x.split(",") if part.strip())
+        if x == NOTHING:
+            return ()
+        parts = tuple(part.strip() for part in x.split(",") if part.strip())
+        if not parts:
+            # From a script whose variable was empty: it must not mean "all".
+            raise ConfigurationError(repr(x), "names nothing", "Name at least one, or leave the option out.")
+        return parts
 
     def serialize(self, x: Iterable[str]) -> str:
-        return ",".join(x)
+        return ",".join(x) or NOTHING
 
     def normalize(self, x: Iterable[str]) -> tuple[str, ...]:
         return tuple(x)

@@ -14,7 +14,7 @@ from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UniverseTask
 from luigi_tasks.tasks.parameters import OfFamily
-from luigi_tasks.tasks.ticker_batch import TickerBatch, unfinished
+from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
 
@@ -35,10 +35,10 @@ class RunAll(UniverseTask, luigi.WrapperTask):
 
     def complete(self) -> bool:
         invocation.begin(self)
-        return self.requires().complete() and not unfinished(self, self.members())
+        return self.requires().complete() and not unfinished(pipelines(self, self.members()))
 
     def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
-        waiting = unfinished(self, self.members())
+        waiting = unfinished(pipelines(self, self.members()))
         if any(_has_to_download(pipeline) for pipeline in waiting):
             yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
         tickers = {pipeline.ticker for pipeline in waiting}

@@ -38,20 +38,25 @@ class TickerBatch(PipelineTask):
     resources = {"yfinance_api": 1}
 
     def complete(self) -> bool:
-        return not self._unfinished()
+        return not unfinished(self.pipelines())
 
     def run(self) -> Iterator[list[TickerPipeline]]:
-        yield self._unfinished()
+        yield unfinished(self.pipelines())
 
-    def _unfinished(self) -> list[TickerPipeline]:
+    def pipelines(self) -> list[TickerPipeline]:
+        """The pipelines of all its tickers."""
         target = JsonTarget(paths.universe(settings.load().store, "validated", self.date, self.universe))
         members = list(target.read()["accepted"].items())[self.first : self.first + self.size]
-        return unfinished(self, dict(members))
+        return pipelines(self, dict(members))
 
 
-def unfinished(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerPipeline]:
-    """The pipelines, of {ticker: groupings}, that have a step to do; one query for all of them."""
-    pipelines = [task.clone(TickerPipeline, ticker=ticker, groupings=names) for ticker, names in members.items()]
+def pipelines(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerPipeline]:
+    """The pipelines of {ticker: groupings}, for the task's as-of date and years."""
+    return [task.clone(TickerPipeline, ticker=ticker, groupings=names) for ticker, names in members.items()]
+
+
+def unfinished(pipelines: list[TickerPipeline]) -> list[TickerPipeline]:
+    """Those that have a step to do; one query for all of them."""
     wanted = {pipeline: {step.task_id for step in stored_steps(pipeline)} for pipeline in pipelines}
     done = Ledger(database_url()).done(set().union(*wanted.values()))
     return [pipeline for pipeline, task_ids in wanted.items() if not task_ids <= done]

@@ -23,11 +23,16 @@ class ValidateOhlcv(TickerTask):
         return [self._bars("valid_bars"), self._verdict()]
 
     def run(self) -> None:
-        verdict = pipeline().examine_ohlcv(self.requires().output().read(), self.ticker)
+        downloaded = self.requires().output()
+        verdict = pipeline().examine_ohlcv(downloaded.read(), self.ticker)
         if len(verdict.quarantined):
             self._bars("quarantine").write(verdict.quarantined)
+        else:
+            self._bars("quarantine").remove()
         self._verdict().write(verdict.summary())
         if verdict.condemned:
+            # So that a rerun asks the source again; what it sent is in quarantine.
+            downloaded.remove()
             raise InvalidData(self.ticker, verdict.condemned, f"Its bars are in {self._bars('quarantine').path}.")
         self._bars("valid_bars").write(verdict.valid)
         self.say(f"{len(verdict.valid):,} bars valid, {len(verdict.quarantined):,} quarantined")

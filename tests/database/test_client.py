@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -15,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luigi_tasks import YfinanceClient, bars
-from luigi_tasks.database.engine import engine_for
+from luigi_tasks.database.engine import engine_for, shown
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.database.schema import PRICE_CHECKS
-from luigi_tasks.errors import ConfigurationError, DatabaseUnavailable, InvalidData, SecurityNotFound
+from luigi_tasks.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, InvalidData, SecurityNotFound
 from tests.conftest import make_bars
 from tests.workspace import free_port
 
@@ -240,6 +241,17 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
     assert "does not answer" in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert "s3cret" not in repr(raised.value.__cause__)
+
+
+def test_a_password_is_never_shown_wherever_it_stands_in_the_url() -> None:
+    for url in ("postgresql://me:s3cret@host/db", "postgres://me@host:5433/db?password=s3cret&sslmode=require"):
+        assert "s3cret" not in shown(url)
+        assert "me" in shown(url)
+
+
+def test_a_connection_that_is_refused_is_not_a_server_that_is_down(empty_database_url: str) -> None:
+    with pytest.raises(DatabaseRefused, match='database "no_such_database" does not exist'):
+        YfinanceClient(re.sub(r"/test_\d+", "/no_such_database", empty_database_url)).get_tickers()
 
 
 @pytest.mark.parametrize("url", ["nonsense:s3cret", "mysql://me:s3cret@host/db"])

@@ -56,8 +56,6 @@ def test_a_run_is_known_by_what_it_did(ledger: Ledger) -> None:
     ledger.finish_run("run-1", "incomplete")
 
     assert ledger.latest_run_id() == "run-1"
-    assert ledger.tickers_of("run-1") == ["AAA", "BBB"]
-    assert ledger.families_of("run-1") == {"Family"}
     run = ledger.run("run-1")
     assert run is not None
     assert (run["outcome"], run["parameters"]) == ("incomplete", {"date": "2024-01-01"})

@@ -24,6 +24,7 @@ ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
         (("--date", "2999-01-01"), "--date 2999-01-01: is in the future"),
         (("--years-back", "0"), "--years-back 0: is not a number from 1 to 150"),
         (("--ticker-limit", "-1"), "--ticker-limit -1: is below 0"),
+        (("--tickers", "A", "--groupings", "all"), "--tickers and --groupings: cannot be given together"),
     ],
 )
 def test_a_parameter_that_cannot_be_used_is_named(workspace: Workspace, arguments: tuple[str, ...], words: str) -> None:
@@ -33,6 +34,15 @@ def test_a_parameter_that_cannot_be_used_is_named(workspace: Workspace, argument
     assert words in run.err
     assert "Traceback" not in run.err
     assert workspace.query("SELECT to_regclass('runs')") == [None]
+
+
+@pytest.mark.parametrize("empty", ["", ","])
+def test_an_empty_list_does_not_mean_all(workspace: Workspace, empty: str) -> None:
+    run = workspace.run(*ARGUMENTS, "--tickers", empty, services=False)
+
+    assert run.code == 40, run
+    assert "names nothing. Name at least one, or leave the option out." in run.err
+    assert "Traceback" not in run.err
 
 
 @pytest.mark.parametrize(
@@ -138,9 +148,16 @@ def test_the_same_command_twice_at_a_time_is_refused(workspace: Workspace) -> No
     wait_for_lock(workspace)
 
     second = workspace.run(*ARGUMENTS, services=False)
+    while not workspace.query("SELECT to_regclass('task_markers')")[0] or not workspace.query(
+        "SELECT count(*) FROM task_markers"
+    ) > [0]:
+        time.sleep(0.05)
+    other = workspace.run("--date", "2024-03-14", services=False)
 
     assert second.code == 10, second
     assert "already running" in second.out
+    assert other.code == 10, other
+    assert "is running on this luigid. Run again when it has ended." in other.err
     first.communicate(timeout=120)
     assert first.returncode == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from luigi_tasks.errors import AnswerNotUnderstood, NoSuchTicker, SourceUnreachable
+from luigi_tasks.errors import InvalidData, NoSuchTicker, SourceUnreachable
 from luigi_tasks.market.files import FileSource, resolve
 from tests.conftest import make_bars
 
@@ -96,6 +96,17 @@ def test_an_unknown_ticker_is_not_an_empty_history(tmp_path: Path) -> None:
             files.bars("NOPE", *ALL)
 
 
+def test_fractions_of_shares_are_rounded_and_null_is_missing(tmp_path: Path) -> None:
+    rows = "2024-01-02,1,1,1,1,10.4,0700\n2024-01-03,null,null,null,null,null,0700\n"
+    (tmp_path / "long.csv").write_text("date,open,high,low,close,volume,ticker\n" + rows)
+
+    bars = source(tmp_path / "long.csv").bars("0700", *ALL)
+
+    assert bars is not None
+    assert bars["volume"].tolist()[0] == 10
+    assert bars.loc[1, ["open", "high", "low", "close", "volume"]].isna().all()
+
+
 def test_a_long_table_that_changed_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text(LONG["kaggle.csv"])
@@ -129,7 +140,7 @@ def test_volumes_are_multiplied_by_their_unit(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "long.csv").write_text(content)
 
-    with pytest.raises((SourceUnreachable, AnswerNotUnderstood, NoSuchTicker), match=words):
+    with pytest.raises((SourceUnreachable, InvalidData, NoSuchTicker), match=words):
         source(tmp_path / "long.csv").bars("A", *ALL)
 
 

@@ -29,6 +29,9 @@ def universe(tmp_path: Path, text: str) -> UniverseFile:
         ("groupings: {a: {tickers: [A], index: DAX}}", "must have exactly one of tickers, csv, index"),
         ("groupings: {a: {tickers: A}}", "tickers must be a list"),
         ("groupings: {a: {csv: [A]}}", "csv must be text"),
+        ("groupings: {a: {tickers: [AAPL, ON]}}", "YAML reads a ticker as True. Put it in quotes"),
+        ("groupings: {a: {tickers: [0700]}}", "YAML reads a ticker as 448. Put it in quotes"),
+        ("groupings: {'a, b': {tickers: [A]}}", "has a comma, a space around it, or no name at all"),
         ("groupings: {a: {tickers: [A]}}\ndefault: [b]", "grouping 'b': is not in universe.yaml. It has: a."),
     ],
 )
@@ -72,6 +75,13 @@ def test_share_classes_are_spelled_as_yahoo_does(tmp_path: Path) -> None:
 
     assert {"BRK-B", "BF-B", "AAPL"} <= set(listed)
     assert not {"BRK.B", "BF.B"} & set(listed)
+
+
+def test_a_listing_has_one_exchange(tmp_path: Path) -> None:
+    listed = universe(tmp_path, "groupings: {i: {index: DAX}}").resolve(["i"])
+
+    assert "AIR.PA" in listed
+    assert all(ticker.count(".") <= 1 for ticker in listed)
 
 
 def test_duplicates_are_joined_and_reported() -> None:

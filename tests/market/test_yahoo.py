@@ -146,6 +146,14 @@ def test_an_answer_about_another_ticker_is_refused(yahoo: LoopbackYahoo) -> None
     assert "BBB" in str(full)
 
 
+def test_an_answer_that_was_refused_is_asked_for_again(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars(), symbol_in_answer="BBB")
+
+    ask(yahoo, *[("bars", ("AAA", START, END))] * 3)
+
+    assert yahoo.count("chart", "AAA") == 3
+
+
 def test_company_data_comes_with_its_fields(yahoo: LoopbackYahoo) -> None:
     yahoo.add("AAA", make_bars(), info={"sector": "Technology", "marketCap": 123456789, "longName": "A & A"})
 

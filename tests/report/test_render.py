@@ -55,6 +55,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "rejected": [{"ticker": "<i>", "groupings": ["a"], "reason": "has characters that no ticker has"}],
         "outcome": "incomplete",
         "interrupted_by": "",
+        "where": {"luigid": "127.0.0.1:8082"},
     } | changes
 
 
