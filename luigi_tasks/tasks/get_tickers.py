@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError
@@ -39,6 +40,11 @@ class UniverseTask(PipelineTask):
     def check_parameters(self) -> None:
         super().check_parameters()
         UniverseFile.read(settings.load().universe_file).require(self.groupings)
+        given = getattr(CmdlineParser.get_instance(), "known_args", None)
+        for name in ("tickers", "groupings"):
+            # Luigi takes an empty value for none at all; from a script whose variable was empty, it must not mean "all".
+            if getattr(given, f"{self.task_family}_{name}", None) == "":
+                raise ConfigurationError(f"--{name} ''", "names nothing", "Name at least one, or leave the option out.")
         if self.tickers and self.groupings:
             raise ConfigurationError("--tickers and --groupings", "cannot be given together", "Name one of them.")
         if self.ticker_limit < 0:

@@ -22,7 +22,6 @@ class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
             return ()
         parts = tuple(part.strip() for part in x.split(",") if part.strip())
         if not parts:
-            # From a script whose variable was empty: it must not mean "all".
             raise ConfigurationError(repr(x), "names nothing", "Name at least one, or leave the option out.")
         return parts
 
