@@ -42,8 +42,8 @@ class UniverseTask(PipelineTask):
         UniverseFile.read(settings.load().universe_file).require(self.groupings)
         given = getattr(CmdlineParser.get_instance(), "known_args", None)
         for name in ("tickers", "groupings"):
-            # Luigi takes an empty value for none at all; from a script whose variable was empty, it must not mean "all".
-            if getattr(given, f"{self.task_family}_{name}", None) == "":
+            # Luigi takes an empty value for none; from a script whose variable was empty, it must not mean "all".
+            if "" in (getattr(given, name, None), getattr(given, f"{self.task_family}_{name}", None)):
                 raise ConfigurationError(f"--{name} ''", "names nothing", "Name at least one, or leave the option out.")
         if self.tickers and self.groupings:
             raise ConfigurationError("--tickers and --groupings", "cannot be given together", "Name one of them.")
