@@ -45,7 +45,9 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
         if name != "volume":
             out[name] = out[name].astype("float64")
     volume = out["volume"]
-    if volume.dtype.kind not in "iu":
+    if volume.dtype.kind in "iu" and volume.notna().all() and (volume <= 2**63 - 1).all():
+        out["volume"] = volume.astype("int64")
+    else:
         volume = volume.astype("float64")
         whole = volume.notna().all() and (volume == volume.round()).all() and (volume.abs() < 2**63).all()
         out["volume"] = volume.astype("int64") if whole else volume

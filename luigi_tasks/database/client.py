@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import math
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pandas as pd
@@ -41,6 +40,9 @@ _NUMBER_FIELDS = {
     "shares_outstanding": ("sharesOutstanding", "shares_outstanding"),
 }
 
+# PostgreSQL's numeric has 131,072 digits before the point; nothing on earth is worth more than this many.
+_MOST_DIGITS = 1000
+
 
 class YfinanceClient:
     """Reads and writes one database, whose tables `migrate` makes.
@@ -60,6 +62,9 @@ class YfinanceClient:
     def insert_security(self, ticker: str, groupings: Iterable[str], *, marker: Marker | None = None) -> Result:
         """Register the ticker, and add it to the groupings; both stay as they are if they are there."""
         names = sorted(set(groupings))
+        for text in (ticker, *names):
+            if storable(text) != text:
+                raise InvalidData(ticker, f"{text!r} has a character that PostgreSQL cannot hold")
         with self._transaction(ticker) as connection:
             added = connection.execute(insert(securities).values(ticker=ticker).on_conflict_do_nothing()).rowcount
             if names:
@@ -145,7 +150,7 @@ class YfinanceClient:
     @staticmethod
     def _security_id(connection: sa.Connection, ticker: str) -> int:
         query = sa.select(securities.c.security_id).where(securities.c.ticker == ticker)
-        security_id = connection.scalar(query)
+        security_id = connection.scalar(query) if storable(ticker) == ticker else None
         if security_id is None:
             raise SecurityNotFound(ticker, "is not registered", "RegisterSecurity or insert_security does that.")
         return int(security_id)
@@ -168,9 +173,9 @@ def _as_csv(ticker: str, df: pd.DataFrame) -> bytes:
         raise InvalidData(ticker, f"the bars lack a column ({error})") from error
     except (ValueError, TypeError, pa.ArrowInvalid) as error:
         raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
-    if df["date"].duplicated().any():
-        twice = df["date"][df["date"].duplicated()].iloc[0]
-        raise InvalidData(ticker, f"there are two bars for {str(twice)[:10]}")
+    days = table["date"].to_pandas()
+    if days.duplicated().any():
+        raise InvalidData(ticker, f"there are two bars for {days[days.duplicated()].iloc[0]}")
     sink = io.BytesIO()
     options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
     pa.csv.write_csv(table, sink, options)
@@ -199,6 +204,11 @@ def _text(answer: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
 def _number(answer: Mapping[str, Any], fields: tuple[str, ...]) -> Decimal | None:
     """A number that cannot be one (negative, a word, not finite) is left to the jsonb column alone."""
     value = next((answer[name] for name in fields if answer.get(name) is not None), None)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    # Text: what CSV and XML files have.
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    return Decimal(str(value))
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number >= 0 and number.adjusted() < _MOST_DIGITS else None

@@ -60,6 +60,8 @@ def normalised_url(database_url: str) -> sa.URL:
         raise ConfigurationError("DATABASE_URL", "is not a database URL", remedy) from error
     if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
         raise ConfigurationError("DATABASE_URL", f"is for {url.drivername!r}, not for PostgreSQL", remedy)
+    if "@" in (url.host or ""):
+        raise ConfigurationError("DATABASE_URL", "has an @ in its password", "Write it as %40.")
     return url.set(drivername="postgresql+psycopg2")
 
 
@@ -74,12 +76,17 @@ def engine_for(database_url: str) -> sa.Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
-            "application_name": "luigi_tasks",
             "options": "-c timezone=UTC -c client_encoding=UTF8",
         },
     )
+    sa.event.listen(engine, "do_connect", _say_who_connects)
     _engines.add(engine)
     return engine
+
+
+def _say_who_connects(dialect: object, record: object, args: list[object], parameters: dict[str, object]) -> None:
+    # In pg_stat_activity, so that a lock can be traced to its process; made here, after any fork.
+    parameters["application_name"] = f"luigi_tasks {os.getpid()}"
 
 
 def shown(database_url: str) -> str:

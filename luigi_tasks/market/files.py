@@ -106,6 +106,8 @@ class FileSource:
         for name in ("dividends", "stock_splits"):
             if name not in frame:
                 frame[name] = 0.0
+            # An empty field says that there was none.
+            frame[name] = frame[name].fillna(0.0)
         if "adj_close" not in frame:
             frame["adj_close"] = float("nan")
         try:
@@ -125,7 +127,8 @@ class FileSource:
         copy = self._scratch / f"bars-{digest}.parquet"
         if not copy.exists():
             frame = _named(str(self.path), _read(self.path), wanted=(*_REQUIRED, "ticker"))
-            frame["ticker"] = frame["ticker"].astype(str)
+            frame = frame[frame["ticker"].notna()]
+            frame["ticker"] = frame["ticker"].astype(str).map(_spelled)
             frame = frame.sort_values(["ticker", "date"], kind="stable")
             self._scratch.mkdir(parents=True, exist_ok=True)
             part = copy.with_suffix(f".{os.getpid()}.part")
@@ -137,6 +140,8 @@ class FileSource:
 def resolve(path: Path | str) -> Path:
     """An absolute path; `package:NAME/FILE` means a file that an installed Python package carries."""
     text = str(path)
+    if not text:
+        raise SourceUnreachable("the source 'files'", "has no path", "Set [Market] path.")
     if text.startswith("package:"):
         package, _, inside = text.removeprefix("package:").partition("/")
         # Found, not imported: nothing of the package needs to run.
@@ -148,7 +153,12 @@ def resolve(path: Path | str) -> Path:
 
 
 def _ticker_of(file: Path) -> str:
-    ticker = file.name[: -len(file.suffix)].upper()
+    return _spelled(file.name[: -len(file.suffix)])
+
+
+def _spelled(text: str) -> str:
+    """The ticker as Yahoo writes it, from a vendor's file name or column."""
+    ticker = text.strip().upper()
     for suffix in _HOME_SUFFIXES:
         ticker = ticker.removesuffix(suffix)
     return ticker

@@ -49,8 +49,14 @@ class UniverseFile:
         entries = content.get("groupings") if isinstance(content, dict) else None
         if not isinstance(entries, dict) or not entries:
             raise ConfigurationError(str(path), "has no groupings", "See config/universe.yaml in the repository.")
-        groupings = {str(name): _grouping(path, str(name), entry) for name, entry in entries.items()}
-        default = tuple(str(name) for name in content.get("default") or groupings)
+        for name in entries:
+            if not isinstance(name, str):
+                raise ConfigurationError(str(path), f"YAML reads a grouping's name as {name!r}", "Put it in quotes.")
+        groupings = {name: _grouping(path, name, entry) for name, entry in entries.items()}
+        listed = content.get("default")
+        if not isinstance(listed, list | None):
+            raise ConfigurationError(str(path), "default must be a list", "Like this: default: [sp500].")
+        default = tuple(str(name) for name in listed or groupings)
         universe = cls(path, groupings, default)
         universe.require(default)
         return universe
@@ -101,7 +107,7 @@ def _grouping(path: Path, name: str, entry: Any) -> Grouping:
     value = entry[kind]
     if not name or name != name.strip() or "," in name or name.startswith("("):
         raise ConfigurationError(f"{path.name}, grouping {name!r}", "has a comma, a space around it, or no name at all")
-    if (kind == "tickers") != isinstance(value, list):
+    if not isinstance(value, list if kind == "tickers" else str):
         wanted = "a list" if kind == "tickers" else "text"
         raise ConfigurationError(f"{path.name}, grouping {name!r}", f"{kind} must be {wanted}")
     for item in value if kind == "tickers" else ():
@@ -182,7 +188,8 @@ def validate(listed: dict[str, list[str]], limit: int = 0) -> ValidatedTickers:
         ticker = tickers.normalise(text)
         problem = tickers.problem_with(ticker)
         if problem:
-            rejected.append({"ticker": text[:100], "groupings": sorted(set(groupings)), "reason": problem})
+            times = f" ({len(groupings)} times)" if len(groupings) > 1 else ""
+            rejected.append({"ticker": text[:100], "groupings": sorted(set(groupings)), "reason": problem + times})
             continue
         if ticker in first_spelling:
             reason = f"is {first_spelling[ticker]!r} again; listed once is enough"

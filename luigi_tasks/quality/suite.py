@@ -19,7 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from luigi_tasks.bars import PRICES
+from luigi_tasks import bars
+from luigi_tasks.bars import COLUMNS, PRICES
 from luigi_tasks.errors import ConfigurationError
 
 # Great Expectations reports its use to its maker unless told otherwise before its first import.
@@ -67,6 +68,13 @@ def judge(frame: pd.DataFrame, ticker: str, suite_file: Path, most_bad_share: fl
     Raises:
         ConfigurationError: the suite cannot be read or run.
     """
+    frame = frame.reset_index(drop=True)
+    try:
+        bars.conform(frame)
+    except (KeyError, ValueError, TypeError) as error:
+        reason = f"is no frame of bars ({' '.join(str(error).split())[:200]})"
+        nothing = frame.reindex(columns=list(COLUMNS))
+        return Verdict(ticker, nothing.iloc[:0], nothing.assign(rules=reason), {reason: len(frame)}, reason)
     results = _run(frame, suite_file)
     broken: dict[int, list[str]] = defaultdict(list)
     findings: dict[str, int] = {}
@@ -110,7 +118,13 @@ def with_extremes(frame: pd.DataFrame) -> pd.DataFrame:
     `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is.
     """
     prices = frame[list(PRICES)]
-    return frame.assign(least_price=prices.min(axis=1, skipna=False), greatest_price=prices.max(axis=1, skipna=False))
+    known = frame[["date", "dividends", "stock_splits"]].notna().all(axis=1)
+    return frame.assign(
+        least_price=prices.min(axis=1, skipna=False),
+        greatest_price=prices.max(axis=1, skipna=False),
+        known=known.where(known, None),
+        whole_volume=frame["volume"].where(frame["volume"] % 1 == 0),
+    )
 
 
 def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:

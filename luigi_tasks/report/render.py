@@ -65,4 +65,9 @@ def terminal(document: dict[str, Any], path: str) -> str:
         lines += ["  first reasons:", *reasons]
     lines.append(f"  {'report':<9} {path}")
     lines += [f"  {name:<9} {place}" for name, place in document["where"].items()]
-    return "\n".join([*lines, ""])
+    return "\n".join(_harmless(line) for line in [*lines, ""])
+
+
+def _harmless(line: str) -> str:
+    """The line without what would steer the terminal, or end the line."""
+    return "".join(character if character.isprintable() else " " for character in line)

@@ -113,8 +113,9 @@ class JsonTarget(FileTarget):
 def _sweep(parts: Path) -> None:
     """Remove what processes of this machine left behind that were killed while they wrote."""
     for part in parts.iterdir():
-        _, host, process = part.name.rsplit(".", 2)
-        if host == _HOST and not psutil.pid_exists(int(process)):
+        # Others leave files here, too: .DS_Store, .nfs0000…
+        _, host, process = f"..{part.name}".rsplit(".", 2)
+        if host == _HOST and process.isdecimal() and not psutil.pid_exists(int(process)):
             part.unlink(missing_ok=True)
 
 

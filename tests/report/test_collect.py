@@ -1,0 +1,221 @@
+"""From the ledger to the document: what counts as succeeded, failed, skipped and blocked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from luigi_tasks import YfinanceClient
+from luigi_tasks.database.ledger import Ledger, Marker, Step
+from luigi_tasks.report import render
+from luigi_tasks.report.collect import Expected, collect, stored
+from tests.conftest import make_bars
+
+DAY = dt.date(2024, 1, 2)
+STEPS = ["DownloadOhlcv", "ValidateOhlcv", "InsertOhlcv"]
+COUNTS = ("processed", "succeeded", "failed", "skipped", "blocked", "rows", "seconds")
+
+
+class Run:
+    """Two runs over one database; the second is the one that is reported."""
+
+    def __init__(self, database_url: str) -> None:
+        self.url = database_url
+        self.ledger = Ledger(database_url)
+        self.expected: list[Expected] = []
+        for run_id in ("run-0", "run-1"):
+            self.ledger.begin_run(run_id, "RunAll", {"date": str(DAY)})
+
+    def expect(self, step: str, ticker: str, receipt: tuple[int, dict[str, Any]] | None = None) -> Step:
+        task_id = f"{step}_{ticker}"
+        self.expected.append(Expected(step, ticker, task_id, lambda: receipt))
+        return Step(task_id, step, "run-1", ticker, DAY)
+
+    def done(self, step: str, ticker: str, bars: int, run_id: str = "run-1", **detail: Any) -> None:
+        task = self.expect(step, ticker)
+        self.ledger.mark(Marker(Step(task.task_id, step, run_id, ticker, DAY), bars, detail), seconds=2.0)
+
+    def failed(self, step: str, ticker: str, kind: str, reason: str) -> None:
+        self.ledger.fail(self.expect(step, ticker), kind, reason)
+
+    def document(self) -> dict[str, Any]:
+        run = self.ledger.run("run-1")
+        assert run is not None
+        return collect(self.url, run, STEPS, self.expected, DAY)
+
+
+@pytest.fixture
+def run(database_url: str) -> Run:
+    return Run(database_url)
+
+
+def counts(document: dict[str, Any], step: str) -> dict[str, Any]:
+    (found,) = (item for item in document["steps"] if item["step"] == step)
+    return {name: found[name] for name in COUNTS if found[name]}
+
+
+def states(document: dict[str, Any]) -> dict[str, str]:
+    return {item["ticker"]: item["state"] for item in document["by_ticker"]}
+
+
+def test_a_step_done_in_this_run_succeeded_and_one_done_before_was_skipped(run: Run) -> None:
+    run.done("InsertOhlcv", "NEW", 7)
+    run.done("InsertOhlcv", "OLD", 5, run_id="run-0")
+    run.expect("DownloadOhlcv", "OLD", receipt=(6, {}))
+
+    document = run.document()
+
+    assert counts(document, "InsertOhlcv") == {
+        "processed": 1,
+        "succeeded": 1,
+        "skipped": 1,
+        "rows": 12,
+        "seconds": 2.0,
+    }
+    assert counts(document, "DownloadOhlcv") == {"skipped": 1, "rows": 6}
+    assert states(document) == {"NEW": "done", "OLD": "done"}
+    assert document["tickers"] == {"done": 2, "all": 2}
+    assert {item["ticker"]: item["bars"] for item in document["by_ticker"]} == {"NEW": 7, "OLD": 5}
+
+
+def test_a_failure_blocks_the_steps_after_it_and_gives_the_ticker_its_reason(run: Run) -> None:
+    run.failed("DownloadOhlcv", "BAD", "no_such_ticker", "BAD: there is none")
+    run.expect("ValidateOhlcv", "BAD")
+    run.expect("InsertOhlcv", "BAD")
+
+    document = run.document()
+
+    assert [counts(document, step) for step in STEPS] == [{"processed": 1, "failed": 1}, {"blocked": 1}, {"blocked": 1}]
+    (ticker,) = document["by_ticker"]
+    assert (ticker["state"], ticker["reason"]) == ("failed", "BAD: there is none")
+    assert ticker["steps"] == dict(zip(STEPS, ("failed", "blocked", "blocked"), strict=True))
+    assert document["tickers"] == {"failed": 1, "all": 1}
+
+
+def test_what_was_never_tried_is_blocked(run: Run) -> None:
+    for step in STEPS:
+        run.expect(step, "AAA")
+
+    document = run.document()
+
+    assert states(document) == {"AAA": "blocked"}
+    assert document["tickers"] == {"blocked": 1, "all": 1}
+    assert document["failures"] == []
+
+
+def test_a_failure_that_a_later_attempt_made_good_is_told_but_does_not_count(run: Run) -> None:
+    run.failed("InsertOhlcv", "AAA", "database_unavailable", "away")
+    run.ledger.mark(Marker(Step("InsertOhlcv_AAA", "InsertOhlcv", "run-1", "AAA", DAY), 9))
+
+    document = run.document()
+
+    assert counts(document, "InsertOhlcv") == {"processed": 1, "succeeded": 1, "rows": 9}
+    assert states(document) == {"AAA": "done"}
+    assert [failure["reason"] for failure in document["failures"]] == ["away"]
+
+
+def test_failures_of_another_run_are_not_of_this_one(run: Run) -> None:
+    run.expect("InsertOhlcv", "AAA")
+    run.ledger.fail(Step("InsertOhlcv_AAA", "InsertOhlcv", "run-0", "AAA"), "network", "then")
+
+    document = run.document()
+
+    assert document["failures"] == []
+    assert counts(document, "InsertOhlcv") == {"blocked": 1}
+
+
+def test_processed_is_succeeded_and_failed_and_the_five_cover_every_ticker(run: Run) -> None:
+    run.done("InsertOhlcv", "A", 1)
+    run.done("InsertOhlcv", "B", 1, run_id="run-0")
+    run.failed("InsertOhlcv", "C", "network", "x")
+    run.expect("InsertOhlcv", "D")
+
+    (step,) = (item for item in run.document()["steps"] if item["step"] == "InsertOhlcv")
+
+    assert step["processed"] == step["succeeded"] + step["failed"] == 2
+    assert step["succeeded"] + step["failed"] + step["skipped"] + step["blocked"] == 4
+
+
+def test_failures_are_grouped_by_kind_with_a_remedy_the_commonest_first(run: Run) -> None:
+    run.failed("DownloadOhlcv", "B", "no_such_ticker", "x")
+    for ticker in ("D", "C"):
+        run.failed("DownloadOhlcv", ticker, "network", "x")
+    run.failed("InsertOhlcv", "C", "network", "again")
+    run.ledger.fail(Step("GetTickers_1", "GetTickers", "run-1"), "a_new_kind", "x")
+
+    groups = run.document()["failures_by_kind"]
+
+    assert [(group["kind"], group["count"], group["tickers"]) for group in groups] == [
+        ("network", 3, ["C", "D"]),
+        ("no_such_ticker", 1, ["B"]),
+        ("a_new_kind", 1, ["GetTickers"]),
+    ]
+    assert [bool(group["remedy"]) for group in groups] == [True, True, False]
+
+
+def test_quarantined_bars_are_told_with_their_rules(run: Run) -> None:
+    rows = [{"date": "2024-01-02", "rules": "prices are above 0"}]
+    run.done("ValidateOhlcv", "AAA", 29, rows=rows)
+
+    document = run.document()
+
+    assert document["quarantine"] == [{"ticker": "AAA", "rows": rows}]
+    assert document["by_ticker"][0]["quarantined"] == 1
+
+
+def test_a_file_whose_process_died_before_it_could_say_so_tells_what_was_quarantined(run: Run) -> None:
+    rows = [{"date": "2024-01-02", "rules": "prices are above 0"}]
+    run.expect("ValidateOhlcv", "AAA", receipt=(29, {"rows": rows}))
+
+    document = run.document()
+
+    assert counts(document, "ValidateOhlcv") == {"skipped": 1, "rows": 29}
+    assert document["quarantine"] == [{"ticker": "AAA", "rows": rows}]
+
+
+def test_a_file_does_not_make_good_a_failure_of_this_run(run: Run) -> None:
+    run.ledger.fail(run.expect("ValidateOhlcv", "AAA", receipt=(29, {})), "data_invalid", "x")
+
+    assert states(run.document()) == {"AAA": "failed"}
+
+
+def test_what_is_stored_is_counted_in_the_tables(database_url: str) -> None:
+    client = YfinanceClient(database_url)
+    for ticker in ("AAA", "BBB", "CCC"):
+        client.insert_security(ticker, [])
+    client.insert_ohlcv("AAA", make_bars(days=5))
+    client.insert_ohlcv("BBB", make_bars(days=2, last="2024-03-18"))
+    client.insert_ohlcv("CCC", make_bars(days=2, last="2020-03-18"))
+    for day in (1, 2):
+        client.insert_metadata("AAA", {}, as_of=dt.date(2024, 1, day))
+
+    assert stored(database_url, ["AAA", "BBB", "ZZZ"]) == {
+        "bars": 7,
+        "tickers_with_bars": 2,
+        "tickers_with_company_data": 1,
+        "first_session": "2024-03-11",
+        "last_session": "2024-03-18",
+    }
+    assert stored(database_url, []) == {
+        "bars": 0,
+        "tickers_with_bars": 0,
+        "tickers_with_company_data": 0,
+        "first_session": None,
+        "last_session": None,
+    }
+
+
+def test_the_document_is_json_and_can_be_shown(run: Run) -> None:
+    run.done("InsertOhlcv", "AAA", 7)
+    run.failed("DownloadOhlcv", "BBB", "network", "<script>\0")
+    document = run.document() | {"rejected": [], "outcome": "incomplete", "interrupted_by": "", "written_at": "now"}
+    document["where"] = {}
+
+    again = json.loads(json.dumps(document, allow_nan=False))
+
+    assert again == document
+    assert "1 of 2 tickers are not done" in render.page(again)
+    assert "1 of 2 tickers are not done" in render.terminal(again, "page.html")

@@ -1,0 +1,154 @@
+"""Text from outside on the page and in the terminal: it is shown, and does nothing."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from luigi_tasks.report import render
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ report }}",
+    "{% raw %}",
+    "&amp;",
+    "</td></table>",
+]
+
+
+def document(text: str) -> dict[str, Any]:
+    """A document in which every text that comes from outside is `text`."""
+    step = {"step": text, "processed": 1, "succeeded": 0, "failed": 1, "skipped": 0, "blocked": 0, "rows": 0}
+    return {
+        "run_id": text,
+        "task": text,
+        "parameters": {text or "name": text},
+        "as_of": "2024-01-02",
+        "started_at": "2024-01-02 00:00:00",
+        "written_at": "2024-01-02 00:00:01",
+        "database": text,
+        "tickers": {"failed": 1, "all": 1},
+        "steps": [step | {"seconds": 1.0}],
+        "failures": [{"ticker": text, "step": text, "kind": text, "reason": text, "failed_at": text}],
+        "failures_by_kind": [{"kind": text, "count": 1, "remedy": text, "tickers": [text]}],
+        "quarantine": [{"ticker": text, "rows": [{"date": text, "rules": text}]}],
+        "stored": {
+            "bars": 1,
+            "tickers_with_bars": 1,
+            "tickers_with_company_data": 0,
+            "first_session": "2024-01-02",
+            "last_session": "2024-01-02",
+        },
+        "by_ticker": [{"ticker": text, "state": "failed", "bars": 0, "quarantined": 0, "reason": text, "steps": {}}],
+        "rejected": [{"ticker": text, "groupings": [text], "reason": text}],
+        "outcome": "interrupted",
+        "interrupted_by": text,
+        "where": {"luigid": "127.0.0.1:8082"},
+    }
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and the texts between them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, Any]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXT)
+@example(HOSTILE[0])
+@example(HOSTILE[1])
+@example(HOSTILE[2])
+@example(HOSTILE[4])
+def test_no_text_adds_a_tag_or_an_attribute(text: str) -> None:
+    shown, plain = (Page(render.page(document(each))) for each in (text, "PLAIN"))
+
+    assert shown.tags == plain.tags
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_can_be_read_as_it_is_wherever_it_stands(text: str) -> None:
+    shown, plain = (Page(render.page(document(each))).text for each in (text, "PLAIN"))
+
+    assert shown == plain.replace("PLAIN", text)
+    assert plain.count("PLAIN") >= 15
+
+
+def test_the_page_asks_nobody_for_anything() -> None:
+    for tag, attributes in Page(render.page(document("PLAIN"))).tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "base", "form", "video", "audio")
+        for name, _ in attributes:
+            assert name not in ("src", "href", "srcset", "action", "style", "background")
+            assert not name.startswith("on")
+    page = render.page(document("PLAIN"))
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "://" not in page
+
+
+def with_reason(text: str) -> dict[str, Any]:
+    """A document in which a source and a list have said `text`."""
+    plain = document("PLAIN")
+    plain["failures"][0]["reason"] = text
+    plain["rejected"][0] |= {"ticker": text, "reason": "is empty"}
+    return plain
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[2Jgone", "\x1b]0;title\x07", "\r overwritten", "\x9b2J", "two\nlines", "\u202egnp"]
+)
+def test_text_in_the_terminal_does_not_steer_the_terminal(text: str) -> None:
+    shown, plain = (render.terminal(with_reason(each), "page.html") for each in (text, "PLAIN"))
+
+    assert not [character for character in shown if not character.isprintable() and character != "\n"]
+    assert len(shown.splitlines()) == len(plain.splitlines())
+
+
+def test_the_terminal_shows_the_first_ten_and_how_many_there_are() -> None:
+    many = document("AAA")
+    tickers = [f"T{n:02}" for n in range(25)]
+    many["failures_by_kind"][0] |= {"tickers": tickers, "count": 25}
+    many["failures"] = [many["failures"][0] | {"ticker": ticker} for ticker in tickers]
+    many["rejected"] = [{"ticker": f"?{ticker}", "groupings": ["a"], "reason": "bad"} for ticker in tickers]
+
+    text = render.terminal(many, "page.html")
+
+    assert "T09, …" in text
+    assert "T10" not in text
+    assert "(25)" in text
+    assert "not run: 25 entries" in text
+
+
+def test_a_run_that_never_began_has_a_page_and_a_summary() -> None:
+    empty = document("") | {
+        "tickers": {"all": 0},
+        "steps": [],
+        "failures": [],
+        "failures_by_kind": [],
+        "quarantine": [],
+        "by_ticker": [],
+        "rejected": [],
+        "parameters": {},
+        "outcome": "incomplete",
+    }
+    empty["stored"] |= {"bars": 0, "first_session": None, "last_session": None}
+
+    assert "Nothing was run" in render.page(empty)
+    assert "None" not in render.page(empty)
+    assert "Nothing was run" in render.terminal(empty, "page.html")
