@@ -9,6 +9,8 @@ usage() {
                               --date 2026-11-20 --years-back 10 --ticker-limit 5; luigi's own options, too)
 ./run.sh demo                 the same over recorded prices, without the network
 ./run.sh up | down | status   start, stop, look at PostgreSQL and luigid
+./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
+./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
@@ -66,7 +68,12 @@ demo)
     python -m luigi_tasks.cli up --quiet
     exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 --ticker-limit 120 "$@"
     ;;
-up | down | status | report | psql)
+plan)
+    environment demo
+    python -m luigi_tasks.cli up --quiet
+    exec python -m luigi_tasks.cli "$@"
+    ;;
+up | down | status | report | psql | forget)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

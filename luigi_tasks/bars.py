@@ -14,8 +14,15 @@ Columns, in this order, one row a session, oldest first:
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
+
 import pandas as pd
 import pyarrow as pa
+
+FACTS = "security"
+"""Key in a frame's `attrs`, and in its file, for what the source says of the security in the same answer: a dict with
+name, quote_type, exchange, currency, time_zone (IANA), first_trade_date, last_trade_date (ISO); None: not said."""
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("date", *PRICES, "adj_close", "volume", "dividends", "stock_splits")
@@ -51,7 +58,21 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
         volume = volume.astype("float64")
         whole = volume.notna().all() and (volume == volume.round()).all() and (volume.abs() < 2**63).all()
         out["volume"] = volume.astype("int64") if whole else volume
-    return out.sort_values("date", kind="stable").reset_index(drop=True)
+    out = out.sort_values("date", kind="stable").reset_index(drop=True)
+    out.attrs = dict(frame.attrs)
+    return out
+
+
+def ends_early(frame: pd.DataFrame, left_out: Iterable[dt.date], as_of: dt.date) -> str:
+    """In words, that the source says itself that the security traded after the last bar it sent; else empty.
+
+    `left_out` are days of bars that it sent and that are not in the frame; days after `as_of` do not count.
+    """
+    said = frame.attrs.get(FACTS, {}).get("last_trade_date")
+    last = max([*left_out, *frame["date"].dt.date.tail(1)], default=None)
+    if said is None or last is None or not last < dt.date.fromisoformat(said) <= as_of:
+        return ""
+    return f"ends on {last}, though it traded on {said}"
 
 
 def to_arrow(bars: pd.DataFrame) -> pa.Table:

@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 import click
+from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import services, settings
 from luigi_tasks.database import embedded
@@ -15,6 +16,7 @@ from luigi_tasks.database.engine import normalised_url
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
+from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 
 
@@ -68,6 +70,43 @@ def report() -> None:
         raise ServiceFailure("the report", "there is none yet", "A run writes one: ./run.sh or ./run.sh demo.")
     document = JsonTarget(folder.resolve() / "report.json").read()
     click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def plan(arguments: tuple[str, ...]) -> None:
+    """Say what a run with the same options would do; nothing is asked of Yahoo."""
+    from luigi_tasks.tasks import plan as planning
+    from luigi_tasks.tasks.run_all import RunAll
+
+    # The arguments may hold settings, too. Nothing but reading them may happen in here: it is where a run begins.
+    with CmdlineParser.global_instance([RunAll.get_task_family(), "--module", "luigi_tasks", *arguments]) as parser:
+        run = parser.get_task_obj()
+        run.check_parameters()
+        chosen = settings.load()
+    Ledger(embedded.url(chosen)).migrate()
+    for line in planning.plan(run).lines():
+        click.echo(line)
+
+
+@commands.command()
+@click.argument("ticker")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(ticker: str, yes: bool) -> None:
+    """Delete all that is stored of a ticker, so that the next run loads it anew."""
+    from luigi_tasks.database.client import YfinanceClient
+
+    chosen = settings.load()
+    client = YfinanceClient(embedded.url(chosen))
+    client.get_security_id(ticker)
+    if not yes:
+        click.confirm(f"Delete all bars and company data of {ticker}?", abort=True)
+    bars = client.delete_security(ticker)
+    files = 0
+    for path in paths.of_ticker(chosen.store, ticker):
+        path.unlink(missing_ok=True)
+        files += 1
+    click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

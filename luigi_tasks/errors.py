@@ -71,16 +71,44 @@ class SourceUnreachable(TerminalError):
     kind = "source_unreachable"
 
 
+class PatienceExhausted(TerminalError):
+    """The provider kept everybody waiting for longer than the run's patience; the rest of the run is not tried."""
+
+
+class ThrottledTooLong(PatienceExhausted):
+    """It throttled all that time."""
+
+    kind = "throttled"
+
+
+class DownTooLong(PatienceExhausted):
+    """It was down all that time, or the network was."""
+
+    kind = "provider_down"
+
+
 class NoSuchTicker(TerminalError):
     """The provider itself said that it has no such ticker (or has it no more)."""
 
     kind = "no_such_ticker"
 
 
+class Delisted(TerminalError):
+    """The provider itself said that it has the ticker no more; we have bars of it."""
+
+    kind = "delisted"
+
+
 class NoBars(TerminalError):
     """The ticker exists, and the provider said that it has no bars in the range asked for."""
 
     kind = "no_bars"
+
+
+class WrongAnswer(TerminalError):
+    """An answer whose currency or zone is not that of the security that is stored under this ticker."""
+
+    kind = "wrong_answer"
 
 
 # -- data and stores
@@ -90,6 +118,18 @@ class InvalidData(TerminalError):
     """Bars that must not be stored; they are in quarantine with the rules they broke."""
 
     kind = "data_invalid"
+
+
+class IdenticalSeries(TerminalError):
+    """The bars are those of another ticker, to the last digit."""
+
+    kind = "identical_series"
+
+
+class HistoryShrank(TerminalError):
+    """The answer lacks sessions that are stored: it is incomplete, and no replacement for what is there."""
+
+    kind = "history_shrank"
 
 
 class SecurityNotFound(TerminalError):

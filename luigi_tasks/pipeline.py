@@ -31,11 +31,14 @@ class YfinancePipeline:
         self._suite_file = Path(suite_file).absolute()
         self._most_bad_share = most_bad_share
 
-    def scrape_date_range(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame | None:
+    def scrape_date_range(
+        self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None
+    ) -> pd.DataFrame | None:
         """Daily bars from `start` to `end`, both included, in the shape of `luigi_tasks.bars`.
 
         Unadjusted for dividends, with the adjusted close beside; a session that is not over is left out. None when
-        the source knows the ticker and says that it has no bars in the range.
+        the source knows the ticker and says that it has no bars in the range. `zone` is that of the exchange (IANA
+        name), if it is known; what the answer says of the security is in `attrs`, see `luigi_tasks.bars.FACTS`.
 
         Raises:
             ValueError: `start` is after `end`.
@@ -44,7 +47,7 @@ class YfinancePipeline:
         """
         if start > end:
             raise ValueError(f"start {start} is after end {end}")
-        return self.source.bars(ticker, start, end)
+        return self.source.bars(ticker, start, end, zone)
 
     def scrape_metadata(self, ticker: str) -> dict[str, Any]:
         """Company data under the source's own field names, JSON values. Raises like `scrape_date_range`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import luigi
 
+from luigi_tasks.budget import Pace
 from luigi_tasks.errors import ConfigurationError
 
 # Luigi reads these two from [core], where its own check does not know them.
@@ -49,6 +50,39 @@ class Market(luigi.Config):
     path: str = luigi.Parameter(default="", description="files: a folder of one file a ticker, or one long table")
     metadata_path: str = luigi.Parameter(default="", description="files: company data, CSV or XML, one row a ticker")
     volume_unit: float = luigi.FloatParameter(default=1.0, description="files: shares that a volume of 1 stands for")
+
+
+class Yahoo(luigi.Config):
+    """How Yahoo is asked, by all processes together; it publishes no limits, these are what users report to hold."""
+
+    prices_per_minute: float = luigi.FloatParameter(default=60.0, description="requests for bars a minute; 0: no limit")
+    company_per_minute: float = luigi.FloatParameter(
+        default=10.0, description="requests for company data a minute; 0: no limit"
+    )
+    burst: int = luigi.IntParameter(default=10, description="requests of a kind sent at once after a quiet time")
+    first_pause: float = luigi.FloatParameter(default=15.0, description="seconds of silence after the first 429")
+    longest_pause: float = luigi.FloatParameter(default=600.0, description="seconds that no pause exceeds")
+    patience: float = luigi.FloatParameter(
+        default=3600.0, description="seconds of nothing but 429 after which a run gives up"
+    )
+    outage_patience: float = luigi.FloatParameter(
+        default=300.0, description="seconds without a usable answer after which a run gives up"
+    )
+
+
+class Company(luigi.Config):
+    """Company data, which changes slowly."""
+
+    refresh_days: int = luigi.IntParameter(default=7, description="days between two requests for a ticker's data")
+
+
+class Retirement(luigi.Config):
+    """When a ticker that Yahoo has no more is not asked for daily any more."""
+
+    after_days: int = luigi.IntParameter(default=3, description="days on which Yahoo itself has said so")
+    witnesses: str = luigi.Parameter(
+        default="AAPL,MSFT,SPY", description="well-known tickers, which must answer on such a day for it to count"
+    )
 
 
 class Quality(luigi.Config):
@@ -103,6 +137,10 @@ class Settings:
     files_volume_unit: float
     suite_file: Path
     most_bad_share: float
+    pace: Pace
+    refresh_days: int
+    retire_after_days: int
+    witnesses: tuple[str, ...]
     database_url: Secret | None
     embedded_database: str
     first_wait: float
@@ -136,13 +174,19 @@ def load() -> Settings:
         ConfigurationError: a value is out of its range.
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
-    retry, batches = Retry(), Batches()
+    retry, batches, company, retirement = Retry(), Batches(), Company(), Retirement()
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
         raise ConfigurationError("[Market] name", f"{market.name!r} cannot name a folder", "Use letters, digits, . _ -")
     if batches.size < 1:
         raise ConfigurationError("[Batches] size", f"{batches.size} is not a positive number")
+    for section, name, number in (
+        ("Company", "refresh_days", company.refresh_days),
+        ("Retirement", "after_days", retirement.after_days),
+    ):
+        if number < 1:
+            raise ConfigurationError(f"[{section}] {name}", f"{number} is not a positive number")
     url = os.environ.get("DATABASE_URL", "").strip()
     return Settings(
         root=Path(store.root).absolute(),
@@ -155,9 +199,31 @@ def load() -> Settings:
         files_volume_unit=market.volume_unit,
         suite_file=Path(quality.suite).absolute(),
         most_bad_share=quality.most_bad_share,
+        pace=_pace(market.request_timeout),
+        refresh_days=company.refresh_days,
+        retire_after_days=retirement.after_days,
+        witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
         database_url=Secret(url) if url else None,
         embedded_database=Database().name,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
+    )
+
+
+def _pace(request_timeout: float) -> Pace:
+    yahoo = Yahoo()
+    numbers = {name: getattr(yahoo, name) for name in yahoo.get_param_names()}
+    for name, number in numbers.items():
+        if not 0 <= number < float("inf") or (number == 0 and not name.endswith("_per_minute")):
+            raise ConfigurationError(f"[Yahoo] {name}", f"{number} is not a positive number")
+    return Pace(
+        # A cookie and a crumb are wanted once a run; this only bounds what a refused session can cost.
+        per_minute={"prices": yahoo.prices_per_minute, "company": yahoo.company_per_minute, "access": 12.0},
+        burst=yahoo.burst,
+        first_pause=yahoo.first_pause,
+        longest_pause=max(yahoo.longest_pause, yahoo.first_pause),
+        patience=yahoo.patience,
+        outage_patience=yahoo.outage_patience,
+        lease=2 * request_timeout + 10,
     )

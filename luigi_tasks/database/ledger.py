@@ -94,6 +94,31 @@ class Ledger:
         with transaction(self._engine, "task markers") as connection:
             return set(connection.scalars(query, {"ids": list(task_ids)}))
 
+    def failed_last(self, tickers: Collection[str]) -> set[str]:
+        """Those that failed in the last run that got anywhere with them; one query."""
+        query = """
+            SELECT ticker FROM (
+                SELECT DISTINCT ON (ticker) ticker, run_id, failed_at FROM task_failures
+                WHERE ticker = ANY(:tickers) ORDER BY ticker, failed_at DESC
+            ) AS failure
+            WHERE NOT EXISTS (
+                SELECT FROM task_markers AS marker
+                WHERE marker.ticker = failure.ticker
+                  AND marker.run_id <> failure.run_id AND marker.done_at > failure.failed_at
+            )
+        """
+        with transaction(self._engine, "task failures") as connection:
+            return set(connection.scalars(sa.text(query), {"tickers": list(tickers)}))
+
+    def with_bars(self, tickers: Collection[str]) -> set[str]:
+        """Those of which there are bars; one query."""
+        query = """
+            SELECT ticker FROM securities WHERE ticker = ANY(:tickers)
+            AND EXISTS (SELECT FROM ohlcv WHERE ohlcv.security_id = securities.security_id)
+        """
+        with transaction(self._engine, "stored bars") as connection:
+            return set(connection.scalars(sa.text(query), {"tickers": list(tickers)}))
+
     def mark(self, marker: Marker, seconds: float | None = None) -> None:
         """A marker of its own: a receipt for a step whose target is a file."""
         with transaction(self._engine, marker.step.task_id) as connection:

@@ -52,6 +52,13 @@ securities = sa.Table(
     sa.Column("security_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("ticker", sa.Text, nullable=False, unique=True),
     _timestamp("created_at"),
+    sa.Column("name", sa.Text),
+    sa.Column("quote_type", sa.Text),
+    sa.Column("exchange", sa.Text, comment="The source's code for it, such as NMS"),
+    sa.Column("currency", sa.Text, comment="of the prices"),
+    sa.Column("time_zone", sa.Text, comment="of the exchange, IANA name"),
+    sa.Column("first_trade_date", sa.Date),
+    sa.Column("series_digest", sa.Text, unique=True, comment="of the latest bars: no two securities have the same"),
     sa.CheckConstraint("ticker ~ '^[A-Z0-9^][A-Z0-9.=^&_-]{0,31}$'", name="ticker"),
 )
 
@@ -172,4 +179,53 @@ runs = sa.Table(
     sa.Column("outcome", sa.Text, comment="NULL: running, or killed"),
     sa.CheckConstraint("outcome IN ('complete', 'incomplete', 'interrupted')", name="outcome"),
     sa.Index("runs_started_at_idx", "started_at"),
+)
+
+request_state = sa.Table(
+    "request_state",
+    metadata,
+    sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("trouble", sa.Text, comment="NULL: requests may be sent"),
+    _timestamp("trouble_since", nullable=True, default=False),
+    _timestamp("paused_at", nullable=True, default=False),
+    _timestamp("paused_until", nullable=True, default=False),
+    sa.Column("pause_seconds", sa.Double, nullable=False, server_default=sa.text("0")),
+    _timestamp("probing_until", nullable=True, default=False),
+    _timestamp("recovered_at", nullable=True, default=False),
+    sa.Column("down_streak", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("down_subject", sa.Text),
+    sa.CheckConstraint("only_row", name="one_row"),
+    sa.CheckConstraint("trouble IN ('throttled', 'down')", name="trouble"),
+    sa.CheckConstraint("trouble IS NULL OR (trouble_since IS NOT NULL AND paused_until IS NOT NULL)", name="pause"),
+    comment="Whether the provider wants to be left alone, for all who share this database",
+)
+
+request_rates = sa.Table(
+    "request_rates",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("share", sa.Double, nullable=False, server_default=sa.text("1"), comment="of the rate in the settings"),
+    sa.Column("next_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("'2000-01-01 00:00Z'")),
+    sa.Column("sent", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="requests, ever"),
+    sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
+)
+
+provider_access = sa.Table(
+    "provider_access",
+    metadata,
+    sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("crumb", sa.Text, nullable=False),
+    sa.Column("cookies", JSONB, nullable=False),
+    _timestamp("renewed_at"),
+    sa.CheckConstraint("only_row", name="one_row"),
+    comment="The anonymous session with the provider that all processes share",
+)
+
+absences = sa.Table(
+    "absences",
+    metadata,
+    sa.Column("ticker", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True, comment="in UTC, on which the provider said so"),
+    sa.Column("confirmed", sa.Boolean, nullable=False, comment="well-known tickers answered on that day"),
+    comment="Days on which the provider said that it has no such ticker; gone as soon as it has",
 )

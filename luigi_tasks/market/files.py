@@ -76,7 +76,7 @@ class FileSource:
         if self._metadata_path is not None and not self._metadata_path.is_file():
             raise SourceUnreachable(str(self._metadata_path), "is not a file", "See [Market] metadata_path.")
 
-    def bars(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame | None:
+    def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. A price column that the files do not have is NaN, an action column 0."""
         if self.path.is_dir():
             file = self._files_by_ticker().get(ticker)

@@ -19,10 +19,11 @@ class MarketDataSource(Protocol):
             SourceUnreachable: it cannot; the message says why and what helps.
         """
 
-    def bars(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame | None:
+    def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """Daily bars of the sessions from `start` to `end`, both included, in the shape of `luigi_tasks.bars`.
 
-        None when the source knows the ticker and has no bars in that range.
+        None when the source knows the ticker and has no bars in that range. `zone` is that of the exchange (IANA name)
+        where it is known already.
 
         Raises:
             TransientError: worth trying again.

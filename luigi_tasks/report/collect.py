@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,15 +13,20 @@ import sqlalchemy as sa
 from luigi_tasks.database.engine import engine_for, shown, transaction
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
+from luigi_tasks.database.standing import Retired
 
 KINDS = {
-    "throttled": "Yahoo asked us to slow down. Run again later; lower yfinance_api in luigi.cfg if it comes back.",
-    "provider_down": "Yahoo answered with an error page. Run again later.",
+    "throttled": "Yahoo throttled for longer than the run's patience. Run again later; see [Yahoo] in luigi.cfg.",
+    "provider_down": "Yahoo gave error pages, or cut or blank answers. Run again later.",
     "network": "No answer came. Check network, proxy and DNS, then run again.",
     "authorisation": "Yahoo refused the session. Run again; if it stays, look for a newer yfinance.",
     "answer_not_understood": "The answer was not about the question. Run again; if it stays, report it.",
     "source_unreachable": "The source cannot be used at all. Nothing was tried; mend that and run again.",
     "no_such_ticker": "The source says it has no such ticker. Correct it or take it out of config/universe.yaml.",
+    "delisted": "Yahoo says it has the ticker no more; its bars stay. Take it out, or put in what it is called now.",
+    "wrong_answer": "Currency or zone are not those of the stored bars: another security? See its listing at Yahoo.",
+    "identical_series": "The bars are another ticker's. Run again; if both are one security, keep one of them.",
+    "history_shrank": "The answer lacks stored sessions, so nothing was changed. Run again.",
     "no_bars": "The ticker has no bars in these years. Ask for more years, or take it out.",
     "data_invalid": "Too many bars break the rules. See its quarantine file; nothing of it was stored.",
     "security_not_found": "The ticker is not registered. Run RegisterSecurity for it.",
@@ -66,7 +71,7 @@ class StepCount:
 
 @dataclass
 class TickerState:
-    """What came of one ticker: `done`, `failed` or `blocked`, its bars and what was quarantined."""
+    """What came of one ticker: `done`, `failed`, `blocked` or `retired`, its bars and what was quarantined."""
 
     ticker: str
     state: str = "done"
@@ -77,27 +82,36 @@ class TickerState:
 
 
 def collect(
-    database_url: str, run: dict[str, Any], steps: Sequence[str], expected: Sequence[Expected], as_of: dt.date
+    database_url: str,
+    run: dict[str, Any],
+    steps: Sequence[str],
+    expected: Sequence[Expected],
+    as_of: dt.date,
+    retired: Mapping[str, Retired] | None = None,
 ) -> dict[str, Any]:
     """The report's document, JSON values only.
 
     `steps` are the step names in order, `expected` every step of every ticker of the run; `run` is the run's row.
-    A step succeeded if it was done in this run, was skipped if it was done before, failed if this run says so, and
-    was blocked if an earlier step of its ticker, or the run's end, kept it from being tried.
+    A step succeeded if it was done in this run, was skipped if it was done before or its ticker is `retired`, failed
+    if this run says so, and was blocked if an earlier step of its ticker, or the run's end, kept it from being tried.
     """
+    retired = retired or {}
     ledger = Ledger(database_url)
     failures = ledger.failures(run["run_id"])
     markers = ledger.markers([item.task_id for item in expected])
     failed = {failure["task_id"]: failure for failure in failures}
     counts = {step: StepCount(step) for step in steps}
     states: dict[str, TickerState] = {}
-    quarantine = []
+    quarantine, findings = [], []
+    tried = {failure["ticker"] for failure in failures}
     for item in expected:
         count, ticker = counts[item.step], states.setdefault(item.ticker, TickerState(item.ticker))
         marker, failure = markers.get(item.task_id), failed.get(item.task_id)
         if marker is None and failure is None and (found := item.receipt()) is not None:
             marker = {"run_id": "", "rows": found[0], "detail": found[1], "seconds": None}
         outcome = _outcome(run["run_id"], marker, failure)
+        if outcome == "blocked" and item.ticker in retired and item.ticker not in tried:
+            outcome, ticker.state, ticker.reason = "skipped", "retired", _why_retired(retired[item.ticker])
         ticker.steps[item.step] = outcome
         if outcome in ("succeeded", "failed"):
             count.processed += 1
@@ -107,6 +121,7 @@ def collect(
             count.seconds += (marker["seconds"] or 0.0) if outcome == "succeeded" else 0.0
             if item.step == "InsertOhlcv":
                 ticker.bars = marker["rows"]
+            findings += [{"ticker": item.ticker, "finding": words} for words in _findings(marker["detail"])]
             if marker["detail"].get("rows"):
                 ticker.quarantined = len(marker["detail"]["rows"])
                 quarantine.append({"ticker": item.ticker, "rows": marker["detail"]["rows"]})
@@ -126,6 +141,8 @@ def collect(
         "failures": [_failure(failure) for failure in failures],
         "failures_by_kind": _by_kind(failures),
         "quarantine": quarantine,
+        "findings": findings + behind(database_url, list(states), as_of),
+        "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
         "stored": stored(database_url, list(states)),
         "by_ticker": [asdict(state) for state in states.values()],
     }
@@ -153,6 +170,44 @@ def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
         "first_session": _text(first),
         "last_session": _text(last),
     }
+
+
+def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
+    """Tickers of which the last bar is older than the last one of most others at their exchange.
+
+    The exchange's last session is taken to be the day on which at least half of its tickers end.
+    """
+    last = (
+        sa.select(securities.c.ticker, securities.c.exchange, sa.func.max(ohlcv.c.date).label("last"))
+        .join_from(securities, ohlcv)
+        .where(securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))))
+        .where(ohlcv.c.date <= as_of, securities.c.exchange.is_not(None))
+        .group_by(securities.c.ticker, securities.c.exchange)
+    )
+    with transaction(engine_for(database_url), "the report") as connection:
+        rows = connection.execute(last, {"tickers": list(tickers)}).all()
+    days: dict[str, list[dt.date]] = defaultdict(list)
+    for row in rows:
+        days[row.exchange].append(row.last)
+    usual = {exchange: sorted(ends)[len(ends) // 2] for exchange, ends in days.items()}
+    return [
+        {"ticker": row.ticker, "finding": f"ends on {row.last}; most others at {row.exchange} on {usual[row.exchange]}"}
+        for row in rows
+        if row.last < usual[row.exchange]
+    ]
+
+
+def _findings(detail: Mapping[str, Any]) -> list[str]:
+    """What is worth a look at a step that succeeded."""
+    found = [str(detail["ends_early"])] if detail.get("ends_early") else []
+    missing = detail.get("missing") or []
+    if missing:
+        found.append(f"{len(missing)} stored sessions are not in the answer any more: {', '.join(missing)}")
+    return found
+
+
+def _why_retired(entry: Retired) -> str:
+    return f"Yahoo said on {entry.days} days, last on {entry.last}, that it has it no more; asked again on {entry.next}"
 
 
 def _outcome(run_id: str, marker: dict[str, Any] | None, failure: dict[str, Any] | None) -> str:

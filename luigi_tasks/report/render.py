@@ -20,18 +20,24 @@ def page(document: dict[str, Any]) -> str:
 def headline(document: dict[str, Any]) -> str:
     """The answer to "did it work", in a sentence."""
     tickers, outcome = document["tickers"], document["outcome"]
-    every, done = tickers["all"], tickers.get("done", 0)
+    retired = tickers.get("retired", 0)
+    every, done = tickers["all"] - retired, tickers.get("done", 0)
     if outcome == "interrupted":
         return f"Interrupted by {document['interrupted_by']}: {done} of {every} tickers are done. Run again to go on."
     if outcome == "running, or killed":
         return f"Running, or killed: {done} of {every} tickers are done. Once it is not running, run again to go on."
+    if document["gave_up"]:
+        return f"Stopped early: {done} of {every} tickers are done. {document['gave_up']}"
+    if every == 0 and retired:
+        return f"Nothing to do: all {retired} tickers are retired."
     if every == 0:
         return "Nothing was run: the run failed before the first ticker."
     if done < every:
         return f"{every - done} of {every} tickers are not done; {done} are."
     if not any(step["processed"] for step in document["steps"]):
         return f"Nothing to do: all {every} tickers are stored as of {document['as_of']}."
-    return f"All {every} tickers are stored as of {document['as_of']}."
+    others = f", {retired} more are retired" if retired else ""
+    return f"All {every} tickers are stored as of {document['as_of']}{others}."
 
 
 def terminal(document: dict[str, Any], path: str) -> str:
@@ -54,6 +60,11 @@ def terminal(document: dict[str, Any], path: str) -> str:
     bad = sum(len(item["rows"]) for item in document["quarantine"])
     if bad:
         lines.append(f"  quarantined: {bad:,} bars of {len(document['quarantine']):,} tickers")
+    for name, title in (("findings", "findings"), ("retired", "retired, not asked for")):
+        entries = document[name]
+        if entries:
+            lines.append(f"  {title}: {len(entries):,}")
+            lines += [f"    {item['ticker']}: {item.get('finding') or item['reason']}" for item in entries[:_SHOWN]]
     if document["rejected"]:
         lines.append(f"  not run: {len(document['rejected'])} entries of the list")
         lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]

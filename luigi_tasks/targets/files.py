@@ -68,7 +68,9 @@ class ParquetTarget(FileTarget):
         if "volume" in frame and frame["volume"].dtype.kind == "f":
             # Where a volume is not known, or is no whole number, as downloaded.
             types["volume"] = pa.float64()
-        table = table.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in table.schema]))
+        metadata = {bars.FACTS: json.dumps(frame.attrs[bars.FACTS])} if bars.FACTS in frame.attrs else None
+        fields = [field.with_type(types.get(field.name, field.type)) for field in table.schema]
+        table = table.cast(pa.schema(fields, metadata=metadata))
         self._write(lambda part: pq.write_table(table, part, compression="zstd"))
 
     def read(self) -> Any:
@@ -80,7 +82,12 @@ class ParquetTarget(FileTarget):
 
         try:
             # Not read_table: its dataset machinery and threads cost more than a file of this size.
-            return bars.from_arrow(pq.ParquetFile(self.path).read(use_threads=False))
+            table = pq.ParquetFile(self.path).read(use_threads=False)
+            frame = bars.from_arrow(table)
+            facts = (table.schema.metadata or {}).get(bars.FACTS.encode())
+            if facts is not None:
+                frame.attrs[bars.FACTS] = json.loads(facts)
+            return frame
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreUnwritable(str(self.path), f"cannot be read ({error})", "Delete it and run again.") from error
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import luigi
 
 from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.standing import Standing
 
 
 class MarkerTarget(luigi.Target):
@@ -20,3 +23,16 @@ class MarkerTarget(luigi.Target):
     def exists(self) -> bool:
         """Raises DatabaseUnavailable rather than say no."""
         return bool(Ledger(self._database_url).done([self.task_id]))
+
+
+class FreshMarkerTarget(MarkerTarget):
+    """Exists also where the company data of an earlier as-of date is fresh enough."""
+
+    def __init__(self, database_url: str, task_id: str, ticker: str, as_of: dt.date, refresh_days: int) -> None:
+        super().__init__(database_url, task_id)
+        self._ticker, self._as_of, self._refresh_days = ticker, as_of, refresh_days
+
+    def exists(self) -> bool:
+        if super().exists():
+            return True
+        return bool(Standing(self._database_url).fresh_metadata([self._ticker], self._as_of, self._refresh_days))

@@ -11,6 +11,7 @@ STORE/universe/as_of=2026-11-23/{listed,validated}-DIGEST.json    the tickers of
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
@@ -61,3 +62,11 @@ def company(store: Path, as_of: dt.date, ticker: str) -> Path:
 def universe(store: Path, stage: str, as_of: dt.date, digest: str) -> Path:
     """`stage` is listed or validated."""
     return store / "universe" / f"as_of={as_of}" / f"{stage}-{digest}.json"
+
+
+def of_ticker(store: Path, ticker: str) -> Iterator[Path]:
+    """All files of the ticker that are there, whatever their as-of date."""
+    name = file_name(ticker)
+    for kind in ("raw_bars", "valid_bars", "quarantine", "verdicts", "company"):
+        for suffix in ("parquet", "json"):
+            yield from (store / kind).rglob(f"{name}.{suffix}")

@@ -12,6 +12,7 @@ import luigi
 
 from luigi_tasks import retry, settings
 from luigi_tasks.database import embedded
+from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
 from luigi_tasks.market import tickers
@@ -81,6 +82,16 @@ class PipelineTask(luigi.Task):
         return html.escape("".join(traceback.format_exception(exception)))
 
 
+class AskingTask(PipelineTask):
+    """A task that asks the source, and may have to wait until the source wants to be asked."""
+
+    @property
+    def worker_timeout(self) -> int:  # type: ignore[override]  # as above
+        chosen = settings.load()
+        waiting = max(chosen.pace.patience, chosen.pace.outage_patience) if chosen.source == "yahoo" else 0
+        return self.time_limit + round(waiting)
+
+
 class TickerTask(PipelineTask):
     """One step of one ticker."""
 
@@ -104,9 +115,9 @@ class TickerTask(PipelineTask):
             function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
         )
 
-    def marker(self, rows: int) -> Marker:
-        """The marker to write together with this step's data."""
-        return Marker(self.step(), rows)
+    def marker(self, rows: int, **detail: Any) -> Marker:
+        """The marker to write together with this step's data; `detail` is for the report."""
+        return Marker(self.step(), rows, detail)
 
 
 class MarkedTask(TickerTask):
@@ -139,7 +150,12 @@ def source() -> MarketDataSource:
         )
     from luigi_tasks.market.yahoo import YahooSource
 
-    return YahooSource(chosen.scratch, chosen.request_timeout)
+    return YahooSource(budget(), chosen.request_timeout)
+
+
+def budget() -> PostgresBudget:
+    """The request budget that all processes share."""
+    return PostgresBudget(database_url(), settings.load().pace, invocation.RUN_ID)
 
 
 def client() -> YfinanceClient:

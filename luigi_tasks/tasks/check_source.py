@@ -6,11 +6,11 @@ import luigi
 
 from luigi_tasks import settings
 from luigi_tasks.targets.files import JsonTarget
-from luigi_tasks.tasks.base import PipelineTask, source
+from luigi_tasks.tasks.base import AskingTask, source
 from luigi_tasks.tasks.parameters import OfFamily
 
 
-class CheckSource(PipelineTask):
+class CheckSource(AskingTask):
     """Asks the source for a sign of life, so that a dead network is said once and not for every ticker."""
 
     run_id: str = luigi.Parameter(description="the run that asks; another run asks anew")

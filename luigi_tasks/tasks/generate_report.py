@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from luigi.task_register import load_task
 from luigi_tasks import settings
 from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
 from luigi_tasks.report import collect, render
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
@@ -25,7 +26,7 @@ from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines
+from luigi_tasks.tasks.ticker_batch import TickerBatch, fresh_tickers, pipelines, resting_tickers
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
 STEPS: tuple[type[TickerTask], ...] = (
@@ -93,10 +94,13 @@ class GenerateReport(luigi.Task):
             tasks = _with_requirements(root)
             families = tuple(step for step in STEPS if any(isinstance(task, step) for task in tasks))
         names = [family.get_task_family() for family in families]
-        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t)) for t in tasks]
-        document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date)
+        members = sorted({task.ticker for task in tasks})
+        fresh, resting = fresh_tickers(members, root.date), resting_tickers(members)
+        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t, fresh)) for t in tasks]
+        document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],
+            "gave_up": _gave_up(document),
             "where": _where(url),
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
@@ -111,7 +115,8 @@ class GenerateReport(luigi.Task):
         if not self.ends_now:
             return "running, or killed"
         tickers = document["tickers"]
-        complete = 0 < tickers["all"] == tickers.get("done", 0) and not document["failures"]
+        settled = tickers.get("done", 0) + tickers.get("retired", 0)
+        complete = 0 < tickers["all"] == settled and not document["failures"]
         outcome = "interrupted" if self.interrupted_by else "complete" if complete else "incomplete"
         ledger.finish_run(run["run_id"], outcome)
         return outcome
@@ -129,7 +134,17 @@ def _with_requirements(root: luigi.Task) -> list[TickerTask]:
     return list(found.values())
 
 
-def _receipt(task: TickerTask) -> tuple[int, dict[str, Any]] | None:
+def _gave_up(document: dict[str, Any]) -> str:
+    """Why the run stopped before its last ticker: a batch, or the check before all, says so for everybody."""
+    for failure in document["failures"]:
+        if failure["ticker"] is None and failure["kind"] in (ThrottledTooLong.kind, DownTooLong.kind):
+            return str(failure["reason"])
+    return ""
+
+
+def _receipt(task: TickerTask, fresh: Collection[str]) -> tuple[int, dict[str, Any]] | None:
+    if isinstance(task, (DownloadMetadata, InsertMetadata)) and task.ticker in fresh:
+        return 1, {}
     targets = luigi.task.flatten(task.output())
     whole = all(isinstance(target, FileTarget) and target.exists() for target in targets)
     return task.receipt() if whole else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import luigi
 
-from luigi_tasks.tasks.base import MarkedTask, client
+from luigi_tasks import settings
+from luigi_tasks.targets.marker import FreshMarkerTarget
+from luigi_tasks.tasks.base import MarkedTask, client, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.register_security import RegisterSecurity
 
@@ -14,6 +16,10 @@ class InsertMetadata(MarkedTask):
 
     def requires(self) -> list[luigi.Task]:
         return [self.clone(RegisterSecurity), self.clone(DownloadMetadata)]
+
+    def output(self) -> FreshMarkerTarget:
+        refresh_days = settings.load().refresh_days
+        return FreshMarkerTarget(database_url(), self.task_id, self.ticker, self.date, refresh_days)
 
     def run(self) -> None:
         answer = self.clone(DownloadMetadata).output().read()

@@ -13,6 +13,8 @@ from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UniverseTask
+from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.parameters import OfFamily
 from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
@@ -57,4 +59,7 @@ class RunAll(UniverseTask, luigi.WrapperTask):
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:
-    return not all(pipeline.clone(family).complete() for family in (DownloadOhlcv, DownloadMetadata))
+    wanted = ((InsertOhlcv, DownloadOhlcv), (InsertMetadata, DownloadMetadata))
+    return any(
+        not pipeline.clone(stored).complete() and not pipeline.clone(download).complete() for stored, download in wanted
+    )

@@ -7,18 +7,20 @@ it wants the same `yfinance_api` unit as a download: the next batch opens exactl
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import luigi
 
 from luigi_tasks import settings
 from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.standing import Retired, Standing
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
-from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
+from luigi_tasks.tasks.base import PipelineTask, TickerTask, budget, database_url
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.parameters import OfFamily
+from luigi_tasks.tasks.parameters import OfFamily, today
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
@@ -41,6 +43,9 @@ class TickerBatch(PipelineTask):
         return not unfinished(self.pipelines())
 
     def run(self) -> Iterator[list[TickerPipeline]]:
+        if settings.load().source == "yahoo":
+            # Once Yahoo has outlasted the run's patience, no further ticker is worth a process.
+            budget().check_patience()
         yield unfinished(self.pipelines())
 
     def pipelines(self) -> list[TickerPipeline]:
@@ -56,10 +61,35 @@ def pipelines(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerP
 
 
 def unfinished(pipelines: list[TickerPipeline]) -> list[TickerPipeline]:
-    """Those that have a step to do; one query for all of them."""
-    wanted = {pipeline: {step.task_id for step in stored_steps(pipeline)} for pipeline in pipelines}
+    """Those that have a step to do; a few queries for all of them, which are of one as-of date."""
+    if not pipelines:
+        return []
+    tickers = [pipeline.ticker for pipeline in pipelines]
+    resting, fresh = resting_tickers(tickers), fresh_tickers(tickers, pipelines[0].date)
+    wanted = {
+        pipeline: {
+            step.task_id
+            for step in stored_steps(pipeline)
+            if not (isinstance(step, InsertMetadata) and step.ticker in fresh)
+        }
+        for pipeline in pipelines
+        if pipeline.ticker not in resting
+    }
     done = Ledger(database_url()).done(set().union(*wanted.values()))
     return [pipeline for pipeline, task_ids in wanted.items() if not task_ids <= done]
+
+
+def resting_tickers(tickers: list[str]) -> dict[str, Retired]:
+    """Those that are retired and not to be asked for again today."""
+    if settings.load().source != "yahoo":
+        return {}
+    retired = Standing(database_url()).retired(tickers, settings.load().retire_after_days)
+    return {ticker: entry for ticker, entry in retired.items() if today() < entry.next}
+
+
+def fresh_tickers(tickers: list[str], as_of: dt.date) -> set[str]:
+    """Those whose company data need not be asked for as of that date."""
+    return Standing(database_url()).fresh_metadata(tickers, as_of, settings.load().refresh_days)
 
 
 def stored_steps(pipeline: TickerTask) -> list[TickerTask]:

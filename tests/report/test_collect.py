@@ -211,7 +211,8 @@ def test_what_is_stored_is_counted_in_the_tables(database_url: str) -> None:
 def test_the_document_is_json_and_can_be_shown(run: Run) -> None:
     run.done("InsertOhlcv", "AAA", 7)
     run.failed("DownloadOhlcv", "BBB", "network", "<script>\0")
-    document = run.document() | {"rejected": [], "outcome": "incomplete", "interrupted_by": "", "written_at": "now"}
+    settled = {"rejected": [], "outcome": "incomplete", "interrupted_by": "", "written_at": "now", "gave_up": ""}
+    document = run.document() | settled
     document["where"] = {}
 
     again = json.loads(json.dumps(document, allow_nan=False))

@@ -1,0 +1,233 @@
+"""One request budget for all processes and machines that share a database.
+
+Rate: GCRA (the generic cell rate algorithm, ITU-T I.371), one row a kind of endpoint. A kind's row holds the instant
+from which on its burst is unused; whoever may not send yet reserves the next free instant and sleeps until then.
+
+Throttling: the first 429 stops everybody for a pause that grows with decorrelated jitter (Brooker, "Exponential
+Backoff And Jitter", 2015). When it is over one request goes ahead; an answer to it lets the others follow, without a
+burst. Each throttling halves the rates, each answer gives back a hundredth (additive increase, multiplicative
+decrease). A provider that answers several subjects in a row with nothing usable is paused in the same way.
+
+The clock is the database's. A transaction that only counts requests need not survive a crash of the server, so it does
+not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from luigi_tasks.budget import KINDS, Access, Kind, Outcome, Pace, Permit
+from luigi_tasks.database.engine import engine_for, transaction
+from luigi_tasks.database.schema import provider_access, request_rates, request_state, runs
+from luigi_tasks.errors import DownTooLong, ThrottledTooLong
+
+DOWN_STREAK = 5
+"""Different subjects in a row without a usable answer that make a provider count as down."""
+
+_LEAST_SHARE = 0.05
+_RECOVERY = 0.01
+_ACCESS_LOCK = 0x5EC0_ACCE
+_SUBJECT = "the request budget"
+
+# Not the module's own generator: forked children must not draw alike.
+_random = random.SystemRandom()
+
+
+class PostgresBudget:
+    """A `luigi_tasks.budget.Budget`; made in the process that uses it."""
+
+    patient = True
+
+    def __init__(self, database_url: str, pace: Pace, run_id: str = "") -> None:
+        """Of a run's patience only the time since that run began counts."""
+        self._engine = engine_for(database_url)
+        self._pace = pace
+        self._run_id = run_id
+
+    def enter(self, kind: Kind, subject: str) -> Permit:
+        """See Budget. Raises DatabaseUnavailable, too."""
+        while True:
+            wait, permit = self._ask(kind, subject)
+            if wait > 0:
+                time.sleep(wait)
+            if permit is not None and (wait <= 0 or not self._in_trouble()):
+                return permit
+
+    def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> None:
+        """See Budget."""
+        if outcome == "answered" and permit.quiet:
+            return
+        with self._locked() as (connection, state):
+            if outcome == "answered":
+                self._answered(connection, state, permit)
+            elif state.paused_at is not None and permit.entered <= state.paused_at:
+                # Sent before everybody stopped: the same incident, not another one.
+                return
+            elif outcome == "throttled":
+                self._pause(connection, state, "throttled", retry_after)
+            elif permit.probe:
+                self._pause(connection, state, state.trouble or "down")
+            elif state.trouble is None and permit.subject != state.down_subject:
+                streak = state.down_streak + 1
+                _set(connection, down_streak=streak, down_subject=permit.subject)
+                if streak >= DOWN_STREAK:
+                    self._pause(connection, state, "down")
+
+    def check_patience(self) -> None:
+        """Raise PatienceExhausted if that is what the next request would meet; waits for nothing."""
+        with self._locked() as (connection, state):
+            if state.trouble is not None:
+                self._time_left(connection, state)
+
+    def access(self) -> Access | None:
+        """See Budget."""
+        with transaction(self._engine, _SUBJECT) as connection:
+            return _access(connection)
+
+    def renew_access(self, refused: Access | None, fetch: Callable[[], Access]) -> Access:
+        """See Budget. The lock goes with its transaction, so it cannot outlive its process."""
+        while True:
+            with transaction(self._engine, "the provider's session") as connection:
+                present = _access(connection)
+                if present is not None and present != refused:
+                    return present
+                if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ACCESS_LOCK))):
+                    present = _access(connection)
+                    if present is not None and present != refused:
+                        return present
+                    fetched = fetch()
+                    row = {"crumb": fetched.crumb, "cookies": list(fetched.cookies)}
+                    connection.execute(sa.delete(provider_access))
+                    connection.execute(sa.insert(provider_access).values(row))
+                    return fetched
+            self.check_patience()
+            time.sleep(_random.uniform(0.1, 0.4))
+
+    def sent(self) -> dict[str, int]:
+        """{kind: requests that were let through}, since the tables were made."""
+        with transaction(self._engine, _SUBJECT) as connection:
+            return {row.kind: row.sent for row in connection.execute(sa.select(request_rates))}
+
+    def forecast(self, requests: Mapping[Kind, int]) -> tuple[float | None, float]:
+        """Seconds that so many requests take at least at the rates as they are now, the kinds side by side, None where
+        no rate is set; and seconds for which everybody pauses from now on."""
+        with transaction(self._engine, _SUBJECT) as connection:
+            shares = {row.kind: row.share for row in connection.execute(sa.select(request_rates))}
+            state = connection.execute(sa.select(request_state, sa.func.clock_timestamp().label("now"))).one()
+        paused = (state.paused_until - state.now).total_seconds() if state.trouble is not None else 0.0
+        rates = {kind: self._pace.per_minute[kind] * shares[kind] for kind, count in requests.items() if count}
+        limited = [max(0, requests[kind] - self._pace.burst) * 60 / rate for kind, rate in rates.items() if rate > 0]
+        if len(limited) < len(rates):
+            return None, max(paused, 0.0)
+        return max(limited, default=0.0), max(paused, 0.0)
+
+    def _ask(self, kind: Kind, subject: str) -> tuple[float, Permit | None]:
+        """Seconds to wait, then the permit, or None: to ask again."""
+        with self._locked() as (connection, state):
+            if state.trouble is not None:
+                left = self._time_left(connection, state)
+                pause = (state.paused_until - state.now).total_seconds()
+                if pause > 0:
+                    return min(pause + _random.uniform(0, 0.3), left + 0.01), None
+                if state.probing_until is not None and state.now < state.probing_until:
+                    return _random.uniform(0.1, 0.4), None
+                _set(connection, probing_until=state.now + dt.timedelta(seconds=self._pace.lease))
+                self._count(connection, kind)
+                return 0.0, Permit(kind, subject, state.now, probe=True)
+            rate = connection.execute(sa.select(request_rates).where(request_rates.c.kind == kind)).one()
+            ceiling = self._pace.per_minute[kind]
+            permit = Permit(kind, subject, state.now, quiet=state.down_streak == 0 and rate.share >= 1)
+            if ceiling <= 0:
+                self._count(connection, kind)
+                return 0.0, permit
+            step = dt.timedelta(seconds=60 / (ceiling * rate.share))
+            taken = max(rate.next_at, state.now)
+            self._count(connection, kind, next_at=taken + step)
+            wait = (taken - step * (self._pace.burst - 1) - state.now).total_seconds()
+            if wait <= 0:
+                return 0.0, permit
+            later = state.now + dt.timedelta(seconds=wait)
+            return wait, Permit(kind, subject, later, quiet=permit.quiet)
+
+    def _answered(self, connection: sa.Connection, state: Any, permit: Permit) -> None:
+        if state.trouble is not None and permit.entered < state.paused_until:
+            # Answered to one that was on its way when everybody stopped.
+            return
+        over = {"trouble": None, "trouble_since": None, "probing_until": None, "recovered_at": state.now}
+        _set(connection, down_streak=0, down_subject=None, **(over if state.trouble is not None else {}))
+        share = sa.func.least(1, request_rates.c.share + _RECOVERY)
+        connection.execute(sa.update(request_rates).values(share=share).where(request_rates.c.share < 1))
+
+    def _pause(self, connection: sa.Connection, state: Any, trouble: str, retry_after: float = 0.0) -> None:
+        pace, recent = self._pace, state.trouble is not None
+        if not recent and state.recovered_at is not None:
+            recent = (state.now - state.recovered_at).total_seconds() < 10 * state.pause_seconds
+        pause = _random.uniform(pace.first_pause, 3 * state.pause_seconds) if recent else pace.first_pause
+        pause = min(max(pause, pace.first_pause), pace.longest_pause)
+        until = state.now + dt.timedelta(seconds=max(pause, min(retry_after, pace.longest_pause)))
+        _set(
+            connection,
+            trouble=trouble,
+            trouble_since=state.trouble_since or state.now,
+            paused_at=state.now,
+            paused_until=until,
+            pause_seconds=pause,
+            probing_until=None,
+        )
+        if trouble == "throttled":
+            share = sa.func.greatest(_LEAST_SHARE, request_rates.c.share / 2)
+            connection.execute(sa.update(request_rates).values(share=share))
+        for kind in KINDS:
+            if pace.per_minute[kind] > 0:
+                # As if the burst had just been used: nobody makes up for the pause.
+                used = (pace.burst - 1) * 60 / pace.per_minute[kind] * sa.literal(dt.timedelta(seconds=1), sa.Interval)
+                change = sa.update(request_rates).where(request_rates.c.kind == kind)
+                connection.execute(change.values(next_at=until + used / request_rates.c.share))
+
+    def _time_left(self, connection: sa.Connection, state: Any) -> float:
+        """Seconds of patience. Raises PatienceExhausted when they are over."""
+        begun = connection.scalar(sa.select(runs.c.started_at).where(runs.c.run_id == self._run_id))
+        waited = (state.now - max(state.trouble_since, begun or state.trouble_since)).total_seconds()
+        throttled = state.trouble == "throttled"
+        patience = self._pace.patience if throttled else self._pace.outage_patience
+        if waited < patience:
+            return float(patience - waited)
+        remedy = "What is done is kept; run again later to go on."
+        if throttled:
+            raise ThrottledTooLong("Yahoo Finance", f"throttled every request for {waited:.0f} s", remedy)
+        raise DownTooLong("Yahoo Finance", f"gave no usable answer for {waited:.0f} s", remedy)
+
+    def _in_trouble(self) -> bool:
+        with transaction(self._engine, _SUBJECT) as connection:
+            return connection.scalar(sa.select(request_state.c.trouble)) is not None
+
+    @staticmethod
+    def _count(connection: sa.Connection, kind: Kind, **changes: Any) -> None:
+        change = sa.update(request_rates).where(request_rates.c.kind == kind)
+        connection.execute(change.values(sent=request_rates.c.sent + 1, **changes))
+
+    @contextmanager
+    def _locked(self) -> Iterator[tuple[sa.Connection, Any]]:
+        """The state's row, for this transaction alone, and the time at which it was got."""
+        with transaction(self._engine, _SUBJECT) as connection:
+            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+            connection.execute(sa.select(request_state.c.only_row).with_for_update())
+            # Read after the lock: until then, time goes by.
+            now = sa.func.clock_timestamp().label("now")
+            yield connection, connection.execute(sa.select(request_state, now)).one()
+
+
+def _set(connection: sa.Connection, **values: Any) -> None:
+    connection.execute(sa.update(request_state).values(values))
+
+
+def _access(connection: sa.Connection) -> Access | None:
+    row = connection.execute(sa.select(provider_access)).one_or_none()
+    return None if row is None else Access(row.crumb, tuple(row.cookies))

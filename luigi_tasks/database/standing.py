@@ -1,0 +1,102 @@
+"""How a ticker stands with its provider: whether it is retired, and whether its company data is fresh.
+
+A ticker is retired once the provider itself has said on several days that it has no such ticker, days on which
+well-known tickers answered. It is then asked for again after 7, 14, 28, 56 and at most 90 days. Days are the days of
+asking, in UTC, whatever the as-of date.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from luigi_tasks.database.engine import engine_for, transaction
+from luigi_tasks.database.schema import absences, securities, security_metadata
+
+_FIRST_REST = 7
+_LONGEST_REST = 90
+_WITNESS_LOCK = 0x5EC0_D1ED
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A ticker that the provider has no more: on how many days it said so, last when, and when it is asked again."""
+
+    ticker: str
+    days: int
+    last: dt.date
+    next: dt.date
+
+
+class Standing:
+    """Of the tickers of one database."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = engine_for(database_url)
+
+    def absent(self, ticker: str, day: dt.date, witnesses_answer: Callable[[], bool]) -> bool:
+        """Keep that the provider has said so on this day, and return whether that counts.
+
+        It does if well-known tickers answer on that day; they are asked once a day, by one process at a time.
+        """
+        with transaction(self._engine, ticker) as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WITNESS_LOCK)))
+            confirmed = connection.scalar(sa.select(sa.func.bool_or(absences.c.confirmed)).where(absences.c.day == day))
+            if not confirmed:
+                confirmed = witnesses_answer()
+            statement = insert(absences).values(ticker=ticker, day=day, confirmed=confirmed)
+            either = absences.c.confirmed | statement.excluded.confirmed
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["ticker", "day"], set_={"confirmed": either})
+            )
+        return bool(confirmed)
+
+    def retired(self, tickers: Collection[str], days: int) -> dict[str, Retired]:
+        """Those that the provider has denied on `days` days or more; one query."""
+        count, last = sa.func.count().label("days"), sa.func.max(absences.c.day).label("last")
+        query = (
+            sa.select(absences.c.ticker, count, last)
+            .where(absences.c.confirmed, absences.c.ticker == sa.func.any(_texts("tickers")))
+            .group_by(absences.c.ticker)
+            .having(sa.func.count() >= days)
+        )
+        with transaction(self._engine, "retired tickers") as connection:
+            rows = connection.execute(query, {"tickers": list(tickers)}).all()
+        found = {}
+        for row in rows:
+            rest = min(_FIRST_REST * 2 ** min(row.days - days, 10), _LONGEST_REST)
+            found[row.ticker] = Retired(row.ticker, row.days, row.last, row.last + dt.timedelta(days=rest))
+        return found
+
+    def fresh_metadata(self, tickers: Collection[str], as_of: dt.date, interval: int) -> set[str]:
+        """Those whose company data need not be asked for as of that date; one query.
+
+        Every ticker has its own day in each `interval` days, so that not all are due on Monday. Data that is newer
+        than the as-of date is fresh: the provider only ever tells of today.
+        """
+        last = sa.func.max(security_metadata.c.as_of)
+        query = (
+            sa.select(securities.c.ticker, last)
+            .join_from(securities, security_metadata)
+            .where(securities.c.ticker == sa.func.any(_texts("tickers")))
+            .group_by(securities.c.ticker)
+        )
+        with transaction(self._engine, "company data") as connection:
+            rows = connection.execute(query, {"tickers": list(tickers)}).all()
+        return {ticker for ticker, stored in rows if is_fresh(ticker, stored, as_of, interval)}
+
+
+def is_fresh(ticker: str, stored: dt.date, as_of: dt.date, interval: int) -> bool:
+    """Whether no refresh day of the ticker lies after `stored` and up to `as_of`."""
+    phase = zlib.crc32(ticker.encode()) % interval
+    return stored >= as_of or (stored.toordinal() + phase) // interval == (as_of.toordinal() + phase) // interval
+
+
+def _texts(name: str) -> Any:
+    return sa.bindparam(name, type_=sa.ARRAY(sa.Text))

@@ -1,0 +1,147 @@
+"""What an answer of Yahoo's means: the one place where statuses, bodies and Yahoo's own words are interpreted.
+
+Everything that is not an answer to the question is raised as an error of ours, before yfinance sees it: yfinance would
+ask again at once, keep the bad answer in its cache, or take it for an empty history.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from luigi_tasks.budget import Kind
+from luigi_tasks.errors import (
+    AnswerNotUnderstood,
+    AuthorisationFailure,
+    NetworkFailure,
+    NoSuchTicker,
+    ProviderDown,
+)
+
+# Yahoo's own words, from its JSON error descriptions.
+_NO_DATA_IN_RANGE = "Data doesn't exist for startDate"
+_UNKNOWN_TICKER = ("No data found, symbol may be delisted", "Quote not found")
+_NO_COMPANY_DATA = "No fundamentals data found"
+_DOWN_PAGE = b"Will be right back"
+_CONSENT_HOSTS = ("guce.yahoo.com", "consent.yahoo.com")
+
+
+class NoDataInRange(Exception):
+    """Yahoo itself said that the ticker has no bars in the range; never leaves this package."""
+
+
+class NoCompanyData(Exception):
+    """Yahoo itself said that it has no company data of the ticker; never leaves this package."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request asks for; `ticker` is empty where it is not about one."""
+
+    kind: Kind
+    ticker: str
+    url: str
+
+    @classmethod
+    def of(cls, url: str) -> Question:
+        parts = urlsplit(url)
+        last = unquote(parts.path.rpartition("/")[2])
+        if parts.path.startswith("/v8/finance/chart/"):
+            return cls("prices", last, url)
+        if parts.path.startswith("/v10/finance/quoteSummary/"):
+            return cls("company", last, url)
+        return cls("access", "", url)
+
+    @property
+    def subject(self) -> str:
+        return self.ticker or urlsplit(self.url).netloc
+
+    @property
+    def root(self) -> str:
+        """The one key of the JSON answer."""
+        return "chart" if self.kind == "prices" else "quoteSummary"
+
+
+def read(question: Question, status: int, url: str, body: bytes) -> Any:
+    """The JSON document of an answer about the question; None where the answer is none of JSON by design.
+
+    `url` is where the answer came from, after redirects. A 429 is not for here.
+
+    Raises:
+        ProviderDown, AuthorisationFailure, AnswerNotUnderstood: no answer to the question.
+        NoSuchTicker, NoDataInRange, NoCompanyData: Yahoo's own answer.
+    """
+    ticker = question.subject
+    if question.kind == "access":
+        # The cookie comes with pages of any status; a crumb that is none is found out by who wants it.
+        if status >= 500 and question.url.endswith("/getcrumb"):
+            raise ProviderDown(ticker, f"Yahoo answered {status}")
+        return None
+    if urlsplit(url).hostname in _CONSENT_HOSTS:
+        # yfinance fills in the form and gets the answer by it.
+        return None
+    if status >= 500:
+        raise ProviderDown(ticker, f"Yahoo answered {status}")
+    try:
+        document = json.loads(body)
+        error = _error(document)
+    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
+        if status in (401, 403):
+            raise AuthorisationFailure(ticker, f"Yahoo refused the request ({status})") from problem
+        if _DOWN_PAGE in body:
+            raise ProviderDown(ticker, "Yahoo says that it will be right back") from problem
+        if status != 200:
+            raise AnswerNotUnderstood(ticker, f"Yahoo answered {status}, and not in JSON") from problem
+        what = "blank" if not body.strip() else "not JSON (an error page, or cut off)"
+        raise ProviderDown(ticker, f"Yahoo's answer is {what}") from problem
+    code, words = error
+    if status in (401, 403) or code == "Unauthorized":
+        raise AuthorisationFailure(ticker, f"Yahoo refused the cookie or crumb ({status} {words!r})")
+    if words.startswith(_UNKNOWN_TICKER):
+        raise NoSuchTicker(ticker, f"Yahoo has no such ticker, or has it no more: {words!r}")
+    if words.startswith(_NO_DATA_IN_RANGE):
+        raise NoDataInRange(words)
+    if words.startswith(_NO_COMPANY_DATA):
+        raise NoCompanyData(words)
+    if code or words:
+        raise AnswerNotUnderstood(ticker, f"Yahoo gave a reason that is not known here: {words or code!r}")
+    if status != 200:
+        raise AnswerNotUnderstood(ticker, f"Yahoo answered {status}")
+    _require_answer_to(question, document)
+    return document
+
+
+def network_failure(question: Question, error: Exception) -> NetworkFailure:
+    """For an error of curl's: there was no answer, or not all of it."""
+    return NetworkFailure(question.subject, f"no answer from Yahoo ({in_a_line(error)})")
+
+
+def in_a_line(error: BaseException) -> str:
+    # libcurl ends every message with advice to read its own documentation.
+    text = " ".join(str(error).split()).partition(" See https://curl.se")[0]
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _error(document: Any) -> tuple[str, str]:
+    """Code and description of the error in the document; empty where there is none."""
+    roots = [root for root in document.values() if isinstance(root, dict)]
+    error = next((root["error"] for root in roots if root.get("error")), None)
+    if error is None:
+        return "", ""
+    if not isinstance(error, dict):
+        return "error", str(error)
+    return str(error.get("code") or ""), str(error.get("description") or "")
+
+
+def _require_answer_to(question: Question, document: Any) -> None:
+    try:
+        result = document[question.root]["result"][0]
+        part = result["meta"] if question.kind == "prices" else result.get("quoteType") or {}
+        answered = part["symbol"] if question.kind == "prices" else part.get("symbol", question.ticker)
+        asked = str(answered).upper() == question.ticker.upper()
+    except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        raise AnswerNotUnderstood(question.ticker, "Yahoo's answer has no result") from problem
+    if not asked:
+        raise AnswerNotUnderstood(question.ticker, f"Yahoo's answer is about {str(answered)[:40] or 'no ticker'}")

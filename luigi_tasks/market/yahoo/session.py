@@ -1,0 +1,81 @@
+"""The session that yfinance sends its requests through (its `session=`), in one process.
+
+Every request waits for the shared budget's leave, and every answer is read before yfinance sees it. So nobody sends
+while all are to pause, and a bad answer is an exception: yfinance neither asks again by itself nor caches it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from functools import partial
+from typing import Any
+
+from curl_cffi import requests
+
+from luigi_tasks.budget import Budget
+from luigi_tasks.errors import AnswerNotUnderstood, NetworkFailure, ProviderDown, Throttled
+from luigi_tasks.market.yahoo import answers
+
+logger = logging.getLogger(__name__)
+_NO_USABLE_ANSWER = (ProviderDown, NetworkFailure, AnswerNotUnderstood)
+
+
+class PacedSession(requests.Session[requests.Response]):
+    """A curl_cffi session; for one process only, never to be carried across a fork."""
+
+    def __init__(self, budget: Budget, timeout: float) -> None:
+        """`timeout` is in seconds, for one request; time spent waiting for the budget does not count."""
+        super().__init__(impersonate="chrome")
+        self._budget = budget
+        self.longest = timeout
+
+    def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Any:
+        """Sends when the budget allows it; again after a 429, if the budget is patient.
+
+        Raises:
+            Throttled, ProviderDown, NetworkFailure, AuthorisationFailure, AnswerNotUnderstood: see `answers.read`.
+            PatienceExhausted: the budget says so.
+        """
+        question = answers.Question.of(url)
+        kwargs["timeout"] = min(kwargs.get("timeout") or self.longest, self.longest)
+        while True:
+            permit = self._budget.enter(question.kind, question.subject)
+            try:
+                response = super().request(method, url, *args, **kwargs)
+            except requests.exceptions.RequestException as error:
+                self._budget.leave(permit, "down")
+                if question.kind == "access":
+                    # yfinance has another way to a cookie, which it takes after an error that it knows.
+                    raise
+                raise answers.network_failure(question, error) from error
+            if response.status_code == 429 or (question.kind == "access" and b"Too Many Requests" in response.content):
+                self._budget.leave(permit, "throttled", _retry_after(response))
+                logger.info("%s: throttled", question.subject)
+                if self._budget.patient:
+                    continue
+                raise Throttled(question.subject, "Yahoo answered 429, too many requests")
+            try:
+                document = answers.read(question, response.status_code, str(response.url), response.content)
+            except _NO_USABLE_ANSWER:
+                self._budget.leave(permit, "down")
+                raise
+            except Exception:
+                self._budget.leave(permit, "answered")
+                raise
+            self._budget.leave(permit, "answered")
+            if document is not None:
+                # It has been parsed already; ten years of bars take a while.
+                response.json = partial(_parsed, document)  # type: ignore[method-assign]
+            return response
+
+
+def _parsed(document: Any, **_: Any) -> Any:
+    return document
+
+
+def _retry_after(response: Any) -> float:
+    """Seconds; 0 where the header is missing, or a date."""
+    with contextlib.suppress(ValueError):
+        return float(response.headers.get("Retry-After") or 0)
+    return 0.0

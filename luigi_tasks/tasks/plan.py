@@ -1,0 +1,112 @@
+"""What a run would do, told before it does it. Nothing is asked of the source, nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from luigi_tasks import settings
+from luigi_tasks.budget import Kind
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.market.universe import validate
+from luigi_tasks.tasks.base import TickerTask, budget, database_url
+from luigi_tasks.tasks.download_metadata import DownloadMetadata
+from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.get_tickers import GetTickers
+from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.run_all import RunAll
+from luigi_tasks.tasks.ticker_batch import fresh_tickers, pipelines, resting_tickers, unfinished
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+STATES = {
+    "new": "never stored",
+    "due": "stored before, not as of this date",
+    "failed": "failed when last tried; tried again",
+    "fresh": "done as of this date; nothing to do",
+    "retired": "Yahoo has them no more; not asked for today",
+}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tickers by state (see STATES), requests by kind, and seconds at the configured rates, if there are any."""
+
+    as_of: str
+    tickers: dict[str, list[str]]
+    not_run: int
+    requests: dict[Kind, int]
+    seconds: float | None
+    paused: float
+    """Seconds for which everybody has to leave Yahoo alone from now on."""
+
+    def lines(self) -> Iterator[str]:
+        """For the terminal."""
+        every = sum(map(len, self.tickers.values()))
+        yield f"{every} tickers as of {self.as_of}" + (f"; {self.not_run} more are listed wrongly" * bool(self.not_run))
+        for state, words in STATES.items():
+            named = self.tickers[state]
+            shown = ", ".join(named[:_SHOWN]) + (", …" if len(named) > _SHOWN else "")
+            yield f"  {state:<8}{len(named):>7,}  {words}" + (f": {shown}" if named else "")
+        if settings.load().source != "yahoo":
+            yield "requests: none, the source is files"
+            return
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items())
+        yield f"requests: {sum(self.requests.values()):,} ({counts})"
+        if self.seconds is None:
+            yield "time: no rate is set in [Yahoo]"
+        else:
+            yield f"time: {_duration(self.seconds)} at the rates of [Yahoo], as they are now"
+        if self.paused:
+            yield f"Yahoo wants to be left alone for another {_duration(self.paused)}"
+
+
+def plan(run: RunAll) -> Plan:
+    """The plan for the run that would begin now. Raises ConfigurationError for a list that no run can use."""
+    verdict = validate(run.clone(GetTickers).listed(), run.ticker_limit)
+    every = pipelines(run, verdict.accepted)
+    names = list(verdict.accepted)
+    resting, waiting = resting_tickers(names), unfinished(every)
+    to_do = {pipeline.ticker for pipeline in waiting}
+    ledger = Ledger(database_url())
+    failed, stored = ledger.failed_last(to_do), ledger.with_bars(to_do)
+    states: dict[str, list[str]] = {state: [] for state in STATES}
+    for name in names:
+        if name in resting:
+            state = "retired"
+        elif name not in to_do:
+            state = "fresh"
+        elif name in failed:
+            state = "failed"
+        else:
+            state = "due" if name in stored else "new"
+        states[state].append(name)
+    markers = ledger.done(
+        {pipeline.clone(step).task_id for pipeline in waiting for step in (InsertOhlcv, InsertMetadata)}
+    )
+    fresh = fresh_tickers(names, run.date)
+
+    def wanted(pipeline: TickerPipeline, stored_by: type[TickerTask], download: type[TickerTask]) -> bool:
+        return pipeline.clone(stored_by).task_id not in markers and not pipeline.clone(download).complete()
+
+    requests: dict[Kind, int] = {
+        "prices": sum(wanted(pipeline, InsertOhlcv, DownloadOhlcv) for pipeline in waiting),
+        "company": sum(
+            wanted(pipeline, InsertMetadata, DownloadMetadata) for pipeline in waiting if pipeline.ticker not in fresh
+        ),
+    }
+    if settings.load().source != "yahoo":
+        return Plan(str(run.date), states, len(verdict.rejected), {}, None, 0.0)
+    known = budget().access() is not None
+    requests["access"] = (1 if known else 2) if any(requests.values()) else 0
+    seconds, paused = budget().forecast(requests)
+    return Plan(str(run.date), states, len(verdict.rejected), requests, seconds, paused)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
