@@ -84,7 +84,7 @@ class ThrottledTooLong(PatienceExhausted):
 class DownTooLong(PatienceExhausted):
     """It was down all that time, or the network was."""
 
-    kind = "provider_down"
+    kind = "outage"
 
 
 class NoSuchTicker(TerminalError):

@@ -157,11 +157,6 @@ class Settings:
         return self.root / "reports"
 
     @property
-    def scratch(self) -> Path:
-        """Folder for what is worthless once its process has ended."""
-        return self.root / "tmp"
-
-    @property
     def embedded_postgres(self) -> Path:
         return self.root / "postgres"
 

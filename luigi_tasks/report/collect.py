@@ -18,6 +18,7 @@ from luigi_tasks.database.standing import Retired
 KINDS = {
     "throttled": "Yahoo throttled for longer than the run's patience. Run again later; see [Yahoo] in luigi.cfg.",
     "provider_down": "Yahoo gave error pages, or cut or blank answers. Run again later.",
+    "outage": "Yahoo, or the way to it, was down for longer than the run's patience. Run again later.",
     "network": "No answer came. Check network, proxy and DNS, then run again.",
     "authorisation": "Yahoo refused the session. Run again; if it stays, look for a newer yfinance.",
     "answer_not_understood": "The answer was not about the question. Run again; if it stays, report it.",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
 from typing import Any
 
-from luigi_tasks import settings
 from luigi_tasks.tasks import invocation
 
 
@@ -24,5 +22,4 @@ class ChildProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Here, since a child of multiprocessing ends without running what atexit knows.
-        invocation.sweep(settings.load().scratch, os.getpid())
+        pass

@@ -135,9 +135,9 @@ def _with_requirements(root: luigi.Task) -> list[TickerTask]:
 
 
 def _gave_up(document: dict[str, Any]) -> str:
-    """Why the run stopped before its last ticker: a batch, or the check before all, says so for everybody."""
+    """Why the run stopped before its last ticker, if it did."""
     for failure in document["failures"]:
-        if failure["ticker"] is None and failure["kind"] in (ThrottledTooLong.kind, DownTooLong.kind):
+        if failure["kind"] in (ThrottledTooLong.kind, DownTooLong.kind):
             return str(failure["reason"])
     return ""
 

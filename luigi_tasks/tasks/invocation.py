@@ -17,13 +17,11 @@ import logging
 import multiprocessing
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +89,6 @@ def begin(task: PipelineTask) -> None:
         raise SystemExit(ALREADY_RUNNING if isinstance(error, AnotherRun) else CANNOT_BEGIN) from None
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
-    sweep(chosen.scratch)
     _this.alive = os.pipe()
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
@@ -220,11 +217,3 @@ def _is_worker(number: int, started: float) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
     except psutil.NoSuchProcess:
         return False
-
-
-def sweep(scratch: Path, ended: int = 0) -> None:
-    """Remove the scratch folders, NAME-PROCESS-RANDOM, of the process that ends, or else of all that were killed."""
-    for folder in scratch.glob(f"*-{ended or '*'}-*"):
-        process = folder.name.split("-")[1]
-        if process == str(ended) or not psutil.pid_exists(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -64,7 +64,6 @@ def test_what_is_stored_is_what_was_served_and_a_rerun_sends_nothing(
         "0700.HK.parquet",
         "%43ON.parquet",
     }
-    assert list((workspace.store / "tmp").iterdir()) == [], "yfinance's caches go with their process"
     yahoo.forget_requests()
 
     again = workspace.run("--tickers", ",".join(TICKERS), *ARGUMENTS)

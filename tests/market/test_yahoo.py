@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import trustme
 
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
+    AuthorisationFailure,
     NetworkFailure,
     NoSuchTicker,
     ProviderDown,
@@ -20,9 +24,11 @@ from luigi_tasks.errors import (
 )
 from tests.conftest import make_bars
 from tests.market.asking import ask
-from tests.yahoo.server import LoopbackYahoo
+from tests.yahoo.answers import Answer, error
+from tests.yahoo.server import FaultKind, LoopbackYahoo
 
 START, END = dt.date(2023, 3, 15), dt.date(2024, 3, 15)
+WHAT: list[tuple[str, tuple[dt.date, ...]]] = [("bars", (START, END)), ("metadata", ())]
 
 
 @pytest.fixture
@@ -94,44 +100,227 @@ def test_an_unknown_ticker_is_said_by_yahoo_itself(yahoo: LoopbackYahoo) -> None
     assert [type(answer) for answer in answers] == [NoSuchTicker, NoSuchTicker]
 
 
+JSON = "application/json"
+ODD_REASON = error("chart", 422, "Unprocessable Entity", "Nobody has ever heard of this")
+EMPTY_RESULT = Answer(200, b'{"chart": {"result": [], "error": null}, "quoteSummary": {"result": []}}', JSON)
+NO_ZONE = Answer(200, b'{"chart": {"result": [{"meta": {"symbol": "T"}, "indicators": {"quote": [{"x": 1}]}}]}}', JSON)
+
+# What each fault is for a history, and for company data; None: the fault is not one there.
+FAULTS: dict[str, tuple[FaultKind, type[Exception], type[Exception] | None]] = {
+    "429": (429, Throttled, Throttled),
+    "500": (500, ProviderDown, ProviderDown),
+    "502": (502, ProviderDown, ProviderDown),
+    "503": (503, ProviderDown, ProviderDown),
+    "504": (504, ProviderDown, ProviderDown),
+    "an HTML page": ("html", ProviderDown, ProviderDown),
+    "will be right back": ("down", ProviderDown, ProviderDown),
+    "blank": ("blank", ProviderDown, ProviderDown),
+    "cut JSON": ("truncate", ProviderDown, ProviderDown),
+    "nested too deep": (Answer(200, b"[" * 100_000, JSON), ProviderDown, ProviderDown),
+    "fewer bytes than promised": ("partial", NetworkFailure, NetworkFailure),
+    "reset": ("reset", NetworkFailure, NetworkFailure),
+    "time-out": ("hang", NetworkFailure, NetworkFailure),
+    "crumb refused": (401, AuthorisationFailure, AuthorisationFailure),
+    "forbidden": (403, AuthorisationFailure, AuthorisationFailure),
+    "a page not found": (404, AnswerNotUnderstood, AnswerNotUnderstood),
+    "another kind of JSON": (Answer(200, b"[]", JSON), ProviderDown, ProviderDown),
+    "a number": (Answer(200, b"17", JSON), ProviderDown, ProviderDown),
+    "no result": (EMPTY_RESULT, AnswerNotUnderstood, AnswerNotUnderstood),
+    "no zone": (NO_ZONE, AnswerNotUnderstood, None),
+    "an unknown reason": (ODD_REASON, AnswerNotUnderstood, AnswerNotUnderstood),
+    "no rows though it traded": ("no_rows", AnswerNotUnderstood, None),
+    "no such ticker": (error("chart", 404, "Not Found", "No data found, symbol may be delisted"), NoSuchTicker, None),
+    "no such company": (
+        error("quoteSummary", 404, "Not Found", "Quote not found for symbol: T"),
+        NoSuchTicker,
+        NoSuchTicker,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, tuple[int, int]]]:
+    """{fault: what asking for bars and for company data came to, then how often each was asked}."""
+    with LoopbackYahoo(tmp_path_factory.mktemp("yahoo")) as server:
+        tickers = {name: "T" if fault is NO_ZONE else f"T{i}" for i, (name, (fault, *_)) in enumerate(FAULTS.items())}
+        for name, (fault, _, of_company) in FAULTS.items():
+            server.add(tickers[name], make_bars())
+            server.fault(tickers[name], fault, endpoint=None if of_company else "chart")
+        of_bars = ask(server, *(("bars", (ticker, START, END)) for ticker in tickers.values()))
+        of_companies = ask(server, *(("metadata", (ticker,)) for ticker in tickers.values()))
+        counts = [(server.count("chart", ticker), server.count("summary", ticker)) for ticker in tickers.values()]
+    return {name: (of_bars[i], of_companies[i], counts[i]) for i, name in enumerate(FAULTS)}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_failure_of_a_history_is_told_from_the_others(verdicts: dict[str, Any], name: str) -> None:
+    of_bars, _, _ = verdicts[name]
+
+    assert type(of_bars) is FAULTS[name][1], of_bars
+    assert not isinstance(of_bars, NoSuchTicker) or name.startswith("no such")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, of_company) in FAULTS.items() if of_company])
+def test_each_failure_of_company_data_is_told_from_the_others(verdicts: dict[str, Any], name: str) -> None:
+    _, of_company, _ = verdicts[name]
+
+    assert type(of_company) is FAULTS[name][2], of_company
+
+
+# curl itself repeats a request whose connection was closed after it had been used before.
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("reset", "fewer bytes than promised")])
+def test_a_failed_request_is_not_repeated_behind_our_back(verdicts: dict[str, Any], name: str) -> None:
+    assert verdicts[name][2] == (1, 1)
+
+
 @pytest.mark.parametrize(
-    ("kind", "of_bars", "of_metadata"),
+    ("environment", "words"),
     [
-        (429, Throttled, Throttled),
-        (500, ProviderDown, ProviderDown),
-        (503, ProviderDown, ProviderDown),
-        ("html", ProviderDown, ProviderDown),
-        ("blank", ProviderDown, ProviderDown),
-        ("truncate", ProviderDown, ProviderDown),
-        ("reset", NetworkFailure, NetworkFailure),
-        ("hang", NetworkFailure, NetworkFailure),
+        (
+            {"HTTPS_PROXY": "http://no-such-host.invalid:3128", "https_proxy": "http://no-such-host.invalid:3128"},
+            "host",
+        ),
+        ({"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}, "connect"),
+        ({"CURL_CA_BUNDLE": "{folder}/other.pem", "REQUESTS_CA_BUNDLE": "{folder}/other.pem"}, "certificate"),
     ],
+    ids=["name resolution", "refused", "TLS"],
 )
-def test_a_failure_is_neither_an_empty_history_nor_a_missing_ticker(
-    yahoo: LoopbackYahoo,
-    kind: int | str,
-    of_bars: type[SecuritiesMasterError],
-    of_metadata: type[SecuritiesMasterError],
+def test_no_way_to_yahoo_is_a_network_failure_that_says_which(
+    yahoo: LoopbackYahoo, tmp_path: Path, environment: dict[str, str], words: str
 ) -> None:
-    yahoo.add("AAA", make_bars())
-    yahoo.fault("AAA", kind)  # type: ignore[arg-type]
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    environment = {name: value.format(folder=tmp_path) for name, value in environment.items()}
 
-    answers = ask(yahoo, ("bars", ("AAA", START, END)), ("metadata", ("AAA",)))
+    bars, info = ask(yahoo, ("bars", ("AAA", START, END)), ("metadata", ("AAA",)), **environment)
 
-    assert [type(answer) for answer in answers] == [of_bars, of_metadata]
+    for answer in (bars, info):
+        assert isinstance(answer, NetworkFailure)
+        assert words in str(answer).lower()
 
 
-@pytest.mark.parametrize("kind", [500, "html", "truncate", "reset"])
-def test_a_second_attempt_is_sent_and_not_answered_from_a_cache(yahoo: LoopbackYahoo, kind: int | str) -> None:
+@pytest.mark.parametrize("kind", [500, "html", "truncate", "reset", 401])
+def test_a_second_attempt_is_sent_and_not_answered_from_a_cache(yahoo: LoopbackYahoo, kind: FaultKind) -> None:
     served = make_bars()
     yahoo.add("AAA", served)
-    # yfinance sends a request that got an error status twice.
-    yahoo.fault("AAA", kind, endpoint="chart", times=2 if kind == 500 else 1)  # type: ignore[arg-type]
+    yahoo.fault("AAA", kind, endpoint="chart", times=1)
 
     first, second = ask(yahoo, *[("bars", ("AAA", START, END))] * 2)
 
     assert isinstance(first, SecuritiesMasterError)
     pd.testing.assert_frame_equal(second, served, check_exact=True)
+
+
+def test_a_ticker_costs_one_request_for_bars_and_one_for_company_data(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars())
+    yahoo.add("BBB", make_bars(seed=2))
+
+    ask(yahoo, *((what, (ticker, *days)) for ticker in ("AAA", "BBB") for what, days in WHAT))
+
+    assert Counter(request.endpoint for request in yahoo.requests) == {
+        "cookie": 1,
+        "crumb": 1,
+        "chart": 2,
+        "summary": 2,
+    }
+
+
+def test_processes_share_one_cookie_and_one_crumb(yahoo: LoopbackYahoo, database_url: str) -> None:
+    yahoo.add("AAA", make_bars())
+    for _ in range(2):
+        answers = ask(yahoo, *((what, ("AAA", *days)) for what, days in WHAT), database_url=database_url)
+        assert not any(isinstance(answer, Exception) for answer in answers), answers
+
+    assert (yahoo.count("cookie"), yahoo.count("crumb")) == (1, 1)
+    assert (yahoo.count("chart"), yahoo.count("summary")) == (2, 2)
+
+
+def test_a_run_s_check_costs_one_crumb_and_uses_the_cookie_there_is(yahoo: LoopbackYahoo, database_url: str) -> None:
+    for _ in range(2):
+        assert ask(yahoo, ("check", ()), database_url=database_url) == [None]
+
+    assert (yahoo.count("cookie"), yahoo.count("crumb")) == (1, 2)
+
+
+def test_a_refused_crumb_is_replaced(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars(), info={"sector": "Technology"})
+    yahoo.fault("AAA", 401, endpoint="summary", times=1)
+
+    first, second = ask(yahoo, *[("metadata", ("AAA",))] * 2)
+
+    assert isinstance(first, AuthorisationFailure)
+    assert second["sector"] == "Technology"
+    assert yahoo.count("crumb") > 1
+
+
+@pytest.mark.parametrize("kind", [429, Answer(200, b"Too Many Requests", "text/plain")], ids=["status", "words"])
+def test_a_throttled_crumb_is_no_crumb(yahoo: LoopbackYahoo, database_url: str, kind: FaultKind) -> None:
+    yahoo.add("AAA", make_bars(), info={"sector": "Technology"})
+    yahoo.fault("*", kind, endpoint="crumb", times=1)
+
+    first, second = ask(yahoo, *[("metadata", ("AAA",))] * 2)
+    assert isinstance(first, Throttled)
+    assert second["sector"] == "Technology"
+
+    yahoo.fault("*", kind, endpoint="crumb", times=1)
+    [patient] = ask(yahoo, ("metadata", ("AAA",)), database_url=database_url)
+    assert patient["sector"] == "Technology"
+
+
+@pytest.mark.parametrize("kind", [403, "html", Answer(200, b"", "text/plain")])
+def test_prices_need_no_crumb_and_company_data_does(yahoo: LoopbackYahoo, kind: FaultKind) -> None:
+    served = make_bars()
+    yahoo.add("AAA", served)
+    yahoo.fault("*", kind, endpoint="crumb")
+
+    bars, info = ask(yahoo, ("bars", ("AAA", START, END)), ("metadata", ("AAA",)))
+
+    pd.testing.assert_frame_equal(bars, served, check_exact=True)
+    assert isinstance(info, AuthorisationFailure)
+
+
+def test_a_throttled_request_is_sent_again_when_everybody_may(yahoo: LoopbackYahoo, database_url: str) -> None:
+    served = make_bars()
+    yahoo.add("AAA", served)
+    yahoo.fault("AAA", 429, endpoint="chart", times=3)
+
+    [bars] = ask(yahoo, ("bars", ("AAA", START, END)), database_url=database_url)
+
+    pd.testing.assert_frame_equal(bars, served, check_exact=True)
+    assert [request.status for request in yahoo.requests if request.endpoint == "chart"] == [429, 429, 429, 200]
+
+
+def test_the_answer_says_what_the_security_is(yahoo: LoopbackYahoo) -> None:
+    served = make_bars(days=30, last="2024-03-15")
+    yahoo.add("AAA.L", served, currency="GBp", exchange="LSE", zone="Europe/London", info={"longName": "A & A plc"})
+
+    [bars] = ask(yahoo, ("bars", ("AAA.L", START, END)))
+
+    assert bars.attrs["security"] == {
+        "name": "A & A plc",
+        "quote_type": "EQUITY",
+        "exchange": "LSE",
+        "currency": "GBp",
+        "time_zone": "Europe/London",
+        "first_trade_date": "2024-02-05",
+        "last_trade_date": "2024-03-15",
+    }
+
+
+def test_company_data_of_another_ticker_is_refused(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars(), info={"sector": "Technology"}, symbol_in_answer="BBB")
+
+    [info] = ask(yahoo, ("metadata", ("AAA",)))
+
+    assert isinstance(info, AnswerNotUnderstood)
+    assert "BBB" in str(info)
+
+
+def test_a_ticker_without_company_data_has_none_and_is_no_failure(yahoo: LoopbackYahoo) -> None:
+    reason = "No fundamentals data found for symbol: AAA"
+    yahoo.add("AAA", make_bars())
+    yahoo.fault("AAA", error("quoteSummary", 404, "Not Found", reason), endpoint="summary")
+
+    assert ask(yahoo, ("metadata", ("AAA",))) == [{"symbol": "AAA"}]
 
 
 def test_an_answer_about_another_ticker_is_refused(yahoo: LoopbackYahoo) -> None:

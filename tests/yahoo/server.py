@@ -20,11 +20,13 @@ import ssl
 import struct
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler
+from itertools import groupby
 from pathlib import Path
 from socketserver import ThreadingTCPServer
 from typing import Any, Literal, Self, get_args
@@ -34,10 +36,10 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import trustme
 
-from tests.yahoo.answers import RANGES, Answer, Endpoint, Security, answer, cell, refusal
+from tests.yahoo.answers import RANGES, Answer, Endpoint, Security, answer, cell, refusal, without_rows
 
 Silence = Literal["reset", "hang"]
-FaultKind = int | Silence | Literal["truncate", "html", "down", "blank"]
+FaultKind = int | Silence | Literal["truncate", "partial", "no_rows", "html", "down", "blank"] | Answer
 
 OPENS, CLOSES = dt.time(9, 30), dt.time(16)
 
@@ -78,6 +80,32 @@ class _Fault:
         return self.times is None or self.seen[endpoint, ticker] <= self.times
 
 
+@dataclass
+class _Limit:
+    """A token bucket for all clients together, as Yahoo counts by address."""
+
+    a_second: float
+    burst: int
+    penalty: float
+    tokens: float = field(init=False)
+    at: float = field(default_factory=time.monotonic)
+    shut_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def admits(self) -> bool:
+        now = time.monotonic()
+        if now < self.shut_until:
+            return False
+        self.tokens, self.at = min(self.burst, self.tokens + (now - self.at) * self.a_second), now
+        if self.tokens < 1:
+            self.shut_until = now + self.penalty
+            return False
+        self.tokens -= 1
+        return True
+
+
 class LoopbackYahoo:
     """The server: it answers from threads of this process while the `with` block lasts."""
 
@@ -89,6 +117,7 @@ class LoopbackYahoo:
         self._securities: dict[str, Security] = {}
         self._faults: list[_Fault] = []
         self._requests: list[Request] = []
+        self._limit: _Limit | None = None
         authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.cert_pem.write_to_path(self._folder / "ca.pem")
         authority.issue_cert("*.yahoo.com", "*.finance.yahoo.com").configure_cert(tls)
@@ -157,6 +186,15 @@ class LoopbackYahoo:
             meta, info, stamps, columns, numbers["dividends"], numbers["stock_splits"], opens, closes
         )
 
+    def remove(self, ticker: str) -> None:
+        """Have the ticker no more."""
+        del self._securities[ticker.upper()]
+
+    def chart_without_last(self, ticker: str) -> Answer:
+        """The chart of all its bars but the last, for `fault`; its meta says that there was trade on the last day."""
+        security = self._securities[ticker.upper()]
+        return security.chart({"period1": "0", "period2": str(security.stamps[-1]), "interval": "1d", "events": "div"})
+
     def market_open(self, ticker: str) -> dt.date:
         """Put the present moment inside the ticker's regular session, for an hour at least; returns its local day.
 
@@ -177,17 +215,23 @@ class LoopbackYahoo:
         """Let requests fail: all of them, or the first `times` of each ticker and endpoint from now on.
 
         `kind` is an HTTP status; "reset" (TCP RST); "hang" (no answer until the server stops); "truncate" (half the
-        body, of consistent length); or, with status 200, "html" (a page), "down" ("Will be right back"), "blank".
+        body, of consistent length); "partial" (half the promised body, and the end of the connection); "no_rows" (a
+        chart's meta alone); with status 200, "html" (a page), "down" ("Will be right back"), "blank"; or any Answer.
         No `endpoint` means every one that names a ticker; "crumb" and "cookie" name none: their glob is "*".
         Of several that fit, the first still in force happens. Mind the second attempts below the caller: yfinance
         repeats a request at once after any status from 400 up, curl after the reset of a connection used before.
         """
-        if not isinstance(kind, int) and kind not in (*get_args(Silence), "truncate", *_PAGES):
+        named = (*get_args(Silence), "truncate", "partial", "no_rows", *_PAGES)
+        if not isinstance(kind, int | Answer) and kind not in named:
             raise ValueError(f"no such fault: {kind!r}")
         if endpoint is not None and endpoint not in get_args(Endpoint):
             raise ValueError(f"no such endpoint: {endpoint!r}")
         with self._lock:
             self._faults.append(_Fault(ticker_glob, kind, endpoint, times))
+
+    def limit(self, a_second: float, burst: int, penalty: float) -> None:
+        """Answer 429 to whatever is more than so many requests, and for `penalty` seconds to everything after that."""
+        self._limit = _Limit(a_second, burst, penalty)
 
     def forget_faults(self) -> None:
         """Let nothing fail any more."""
@@ -203,6 +247,13 @@ class LoopbackYahoo:
     def count(self, endpoint: Endpoint | None = None, ticker: str | None = None) -> int:
         """How many requests there were: of this endpoint, for this ticker, where given."""
         return sum(endpoint in (None, each.endpoint) and ticker in (None, each.ticker) for each in self.requests)
+
+    def longest_streak(self, status: int) -> int:
+        """Most requests in a row that were answered so."""
+        runs = (
+            len(list(group)) for each, group in groupby(request.status for request in self.requests) if each == status
+        )
+        return max(runs, default=0)
 
     def forget_requests(self) -> None:
         """Empty `requests`; the `times` of faults go on counting."""
@@ -226,17 +277,25 @@ class LoopbackYahoo:
         ticker = "" if endpoint in ("cookie", "crumb", "other") else named.upper()
         with self._lock:
             kind = next((fault.kind for fault in self._faults if fault.takes(endpoint, ticker)), None)
+            if self._limit is not None and not self._limit.admits():
+                kind = 429
         if kind == "reset" or kind == "hang":
             self.record(Request(endpoint, ticker, 0, query))
             return kind
         if isinstance(kind, int):
             reply = refusal(kind)
+        elif isinstance(kind, Answer):
+            reply = kind
         elif kind in _PAGES:
             reply = Answer(200, _PAGES[kind])
         else:
             reply = answer(self._securities, endpoint, ticker, query, cookies)
         if kind == "truncate":
             reply = replace(reply, body=reply.body[: len(reply.body) // 2])
+        elif kind == "partial":
+            reply = replace(reply, promised=2 * len(reply.body))
+        elif kind == "no_rows":
+            reply = without_rows(reply)
         self.record(Request(endpoint, ticker, reply.status, query))
         return reply
 
@@ -318,7 +377,8 @@ class _Connection(BaseHTTPRequestHandler):
     def _send(self, reply: Answer) -> None:
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
-        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Content-Length", str(reply.promised or len(reply.body)))
+        self.close_connection = self.close_connection or bool(reply.promised)
         if reply.cookie:
             self.send_header("Set-Cookie", reply.cookie)
         self.end_headers()

@@ -15,6 +15,7 @@ from luigi_tasks.budget import Kind
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
     AuthorisationFailure,
+    ConfigurationError,
     NetworkFailure,
     NoSuchTicker,
     ProviderDown,
@@ -25,6 +26,8 @@ _NO_DATA_IN_RANGE = "Data doesn't exist for startDate"
 _UNKNOWN_TICKER = ("No data found, symbol may be delisted", "Quote not found")
 _NO_COMPANY_DATA = "No fundamentals data found"
 _DOWN_PAGE = b"Will be right back"
+_COOKIE_HOST = "fc.yahoo.com"
+_CRUMB_PATH = "/v1/test/getcrumb"
 _CONSENT_HOSTS = ("guce.yahoo.com", "consent.yahoo.com")
 
 
@@ -52,7 +55,14 @@ class Question:
             return cls("prices", last, url)
         if parts.path.startswith("/v10/finance/quoteSummary/"):
             return cls("company", last, url)
-        return cls("access", "", url)
+        host = parts.hostname or ""
+        if host == _COOKIE_HOST or host in _CONSENT_HOSTS or parts.path == _CRUMB_PATH:
+            return cls("access", "", url)
+        raise ConfigurationError(
+            f"yfinance's request for {host}{parts.path}",
+            "is none that this project knows how to answer for",
+            "Install the yfinance that constraints.txt names.",
+        )
 
     @property
     def subject(self) -> str:
@@ -76,7 +86,7 @@ def read(question: Question, status: int, url: str, body: bytes) -> Any:
     ticker = question.subject
     if question.kind == "access":
         # The cookie comes with pages of any status; a crumb that is none is found out by who wants it.
-        if status >= 500 and question.url.endswith("/getcrumb"):
+        if status >= 500 and question.url.endswith(_CRUMB_PATH):
             raise ProviderDown(ticker, f"Yahoo answered {status}")
         return None
     if urlsplit(url).hostname in _CONSENT_HOSTS:

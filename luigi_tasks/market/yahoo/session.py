@@ -29,6 +29,8 @@ class PacedSession(requests.Session[requests.Response]):
         super().__init__(impersonate="chrome")
         self._budget = budget
         self.longest = timeout
+        self.on_behalf = ""
+        """The ticker that is being asked about, also by a request for a crumb."""
 
     def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Any:
         """Sends when the budget allows it; again after a 429, if the budget is patient.
@@ -40,7 +42,7 @@ class PacedSession(requests.Session[requests.Response]):
         question = answers.Question.of(url)
         kwargs["timeout"] = min(kwargs.get("timeout") or self.longest, self.longest)
         while True:
-            permit = self._budget.enter(question.kind, question.subject)
+            permit = self._budget.enter(question.kind, question.ticker or self.on_behalf or question.subject)
             try:
                 response = super().request(method, url, *args, **kwargs)
             except requests.exceptions.RequestException as error:

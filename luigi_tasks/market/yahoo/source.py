@@ -13,7 +13,7 @@ import pandas as pd
 from curl_cffi.requests import exceptions as http
 
 from luigi_tasks import bars
-from luigi_tasks.budget import Access, Budget, LocalBudget
+from luigi_tasks.budget import Access, Budget, Kind, LocalBudget
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
     AuthorisationFailure,
@@ -59,7 +59,7 @@ class YahooSource:
         Raises:
             SourceUnreachable, PatienceExhausted.
         """
-        self._connect()
+        self._connect("access")
         self._session.longest = min(PROBE_TIMEOUT, self._timeout)
         try:
             for attempt in (1, 2):
@@ -84,8 +84,7 @@ class YahooSource:
 
         A session that is not over yet (by the trading hours in the answer itself) is left out.
         """
-        self._connect()
-        self._kind = "prices"
+        self._connect("prices", ticker)
         stock, day = self._yfinance.ticker(ticker, zone), dt.timedelta(days=1)
         try:
             # A day more on either side: without the zone, the days' first instants are not known.
@@ -113,8 +112,7 @@ class YahooSource:
 
     def metadata(self, ticker: str) -> dict[str, Any]:
         """See MarketDataSource. The fields are those of yfinance's `Ticker.info`, without the quotes of the day."""
-        self._connect()
-        self._kind = "company"
+        self._connect("company", ticker)
         try:
             info = dict(self._yfinance.ticker(ticker).info)
         except NoCompanyData:
@@ -126,32 +124,27 @@ class YahooSource:
         # Through JSON and back: what is stored is what JSON can say, and NaN, which it cannot, becomes null.
         return dict(json.loads(json.dumps(info, default=str), parse_constant=lambda _: None))
 
-    def _connect(self) -> None:
-        if self._process == os.getpid():
-            return
-        self._session = PacedSession(self._budget, self._timeout)
-        self._yfinance = Yfinance(self._session, self._crumb)
-        self._access: Access | None = None
-        self._refused: Access | None = None
-        self._kind = "prices"
-        self._process = os.getpid()
+    def _connect(self, kind: Kind, ticker: str = "") -> None:
+        if self._process != os.getpid():
+            self._session = PacedSession(self._budget, self._timeout)
+            self._yfinance = Yfinance(self._session, self._crumb)
+            self._access: Access | None = None
+            self._refused: Access | None = None
+            # Prices are to be had without a crumb, as long as Yahoo does not ask for one.
+            self._wanted_for: set[Kind] = {"company"}
+            self._process = os.getpid()
+        self._kind, self._session.on_behalf = kind, ticker
 
     def _crumb(self) -> str | None:
         """The crumb for the next request, from all the processes' one session with Yahoo."""
         if self._access is None:
             present = self._budget.access()
-            try:
-                if present is None or present == self._refused:
-                    present = self._renew(refused=present)
-                else:
-                    self._yfinance.use(present)
-            except AuthorisationFailure:
-                # Prices are to be had without; company data is not.
-                if self._kind != "prices":
-                    raise
-                return None
-            self._access = present
-        return self._access.crumb
+            if present is not None and present != self._refused:
+                self._yfinance.use(present)
+                self._access = present
+            elif self._kind in self._wanted_for:
+                self._renew(refused=present)
+        return self._access.crumb if self._access is not None else None
 
     def _renew(self, refused: Access | None) -> Access:
         old = self._budget.access()
@@ -169,8 +162,9 @@ class YahooSource:
 
     def _raise_ours(self, ticker: str, error: Exception) -> NoReturn:
         """Raise the error of ours; what is not one by now was raised by yfinance over an answer that looked good."""
-        if isinstance(error, AuthorisationFailure) and self._access is not None:
-            self._refused, self._access = self._access, None
+        if isinstance(error, AuthorisationFailure):
+            self._refused, self._access = self._access or self._refused, None
+            self._wanted_for.add(self._kind)
         if isinstance(error, SecuritiesMasterError):
             raise error
         if isinstance(error, http.RequestException) and not isinstance(error, http.InvalidJSONError):

@@ -17,10 +17,22 @@ from collections.abc import Callable
 from typing import Any
 
 from luigi_tasks.budget import Access
-from luigi_tasks.errors import AuthorisationFailure
+from luigi_tasks.errors import AuthorisationFailure, ConfigurationError
 from luigi_tasks.market.yahoo.session import PacedSession
 
 _CRUMB = re.compile(r"[^\s<>{}]{1,64}\Z")
+
+_OF_DATA = (
+    "_get_cookie_and_crumb",
+    "_get_crumb_basic",
+    "_get_crumb_csrf",
+    "_load_cookie_curlCffi",
+    "_save_cookie_curlCffi",
+    "_crumb",
+    "_cookie",
+    "_cookie_strategy",
+)
+_OF_QUOTE = ("_fetch_info", "_fetch_additional_info", "_fetch_complementary", "_already_fetched_complementary")
 
 
 class Yfinance:
@@ -36,12 +48,15 @@ class Yfinance:
         yf.config.debug.hide_exceptions = False
         self._yf, self._session = yf, session
         self._data = yf.data.YfData(session=session)
+        _require(self._data, *_OF_DATA)
         self._data._get_cookie_and_crumb = lambda timeout=30: (crumb(), "basic")
         self._data._load_cookie_curlCffi = self._data._save_cookie_curlCffi = lambda: False
 
     def ticker(self, symbol: str, zone: str | None = None) -> Any:
         """yfinance's Ticker, whose `history` and `info` send one request each."""
         stock = self._yf.Ticker(symbol, session=self._session)
+        _require(stock, "_tz", "_quote")
+        _require(stock._quote, *_OF_QUOTE)
         stock._tz = zone or "UTC"
         stock._quote._fetch_additional_info = lambda: None
         stock._quote._already_fetched_complementary = True
@@ -75,6 +90,17 @@ class Yfinance:
             if crumb is not None and _CRUMB.match(crumb) and not same:
                 return Access(crumb, tuple(_plain(cookie) for cookie in self._session.cookies.jar))
         raise AuthorisationFailure("Yahoo Finance", "gave no crumb, by none of yfinance's ways")
+
+
+def _require(part: object, *names: str) -> None:
+    """Fail loudly where an upgrade of yfinance has taken away what is replaced here."""
+    missing = [name for name in names if not hasattr(part, name)]
+    if missing:
+        raise ConfigurationError(
+            f"yfinance's {type(part).__name__}",
+            f"has no {', '.join(missing)} any more",
+            "Install the yfinance that constraints.txt names.",
+        )
 
 
 def _plain(cookie: Any) -> dict[str, Any]:
