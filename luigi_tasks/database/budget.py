@@ -57,7 +57,7 @@ class PostgresBudget:
             wait, permit = self._ask(kind, subject)
             if wait > 0:
                 time.sleep(wait)
-            if permit is not None and (wait <= 0 or not self._in_trouble()):
+            if permit is not None and (wait <= 0 or self._keeps_place(permit, wait)):
                 return permit
 
     def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> None:
@@ -72,12 +72,14 @@ class PostgresBudget:
                 return
             elif outcome == "throttled":
                 self._pause(connection, state, "throttled", retry_after)
-            elif permit.probe:
-                self._pause(connection, state, state.trouble or "down")
-            elif state.trouble is None and permit.subject != state.down_subject:
-                streak = state.down_streak + 1
-                _set(connection, down_streak=streak, down_subject=permit.subject)
-                if streak >= DOWN_STREAK:
+                share = sa.func.greatest(_LEAST_SHARE, request_rates.c.share / 2)
+                connection.execute(sa.update(request_rates).values(share=share))
+            elif permit.probe and state.trouble is not None:
+                self._pause(connection, state, state.trouble)
+            elif state.trouble is None and permit.subject not in state.down_subjects:
+                subjects = [*state.down_subjects, permit.subject]
+                _set(connection, down_subjects=subjects)
+                if len(subjects) >= DOWN_STREAK:
                     self._pause(connection, state, "down")
 
     def check_patience(self) -> None:
@@ -143,7 +145,7 @@ class PostgresBudget:
                 return 0.0, Permit(kind, subject, state.now, probe=True)
             rate = connection.execute(sa.select(request_rates).where(request_rates.c.kind == kind)).one()
             ceiling = self._pace.per_minute[kind]
-            permit = Permit(kind, subject, state.now, quiet=state.down_streak == 0 and rate.share >= 1)
+            permit = Permit(kind, subject, state.now, quiet=not state.down_subjects and rate.share >= 1)
             if ceiling <= 0:
                 self._count(connection, kind)
                 return 0.0, permit
@@ -161,14 +163,17 @@ class PostgresBudget:
             # Answered to one that was on its way when everybody stopped.
             return
         over = {"trouble": None, "trouble_since": None, "probing_until": None, "recovered_at": state.now}
-        _set(connection, down_streak=0, down_subject=None, **(over if state.trouble is not None else {}))
+        _set(connection, down_subjects=[], **(over if state.trouble is not None else {}))
         share = sa.func.least(1, request_rates.c.share + _RECOVERY)
         connection.execute(sa.update(request_rates).values(share=share).where(request_rates.c.share < 1))
+        if state.trouble is not None:
+            self._use_up_bursts(connection, state.now)
 
     def _pause(self, connection: sa.Connection, state: Any, trouble: str, retry_after: float = 0.0) -> None:
         pace, recent = self._pace, state.trouble is not None
         if not recent and state.recovered_at is not None:
-            recent = (state.now - state.recovered_at).total_seconds() < 10 * state.pause_seconds
+            # Later than that it is the rate that was too high, not the pause that was too short.
+            recent = (state.now - state.recovered_at).total_seconds() < state.pause_seconds
         pause = _random.uniform(pace.first_pause, 3 * state.pause_seconds) if recent else pace.first_pause
         pause = min(max(pause, pace.first_pause), pace.longest_pause)
         until = state.now + dt.timedelta(seconds=max(pause, min(retry_after, pace.longest_pause)))
@@ -181,15 +186,15 @@ class PostgresBudget:
             pause_seconds=pause,
             probing_until=None,
         )
-        if trouble == "throttled":
-            share = sa.func.greatest(_LEAST_SHARE, request_rates.c.share / 2)
-            connection.execute(sa.update(request_rates).values(share=share))
+
+    def _use_up_bursts(self, connection: sa.Connection, now: dt.datetime) -> None:
+        """Nobody makes up for a pause."""
         for kind in KINDS:
-            if pace.per_minute[kind] > 0:
-                # As if the burst had just been used: nobody makes up for the pause.
-                used = (pace.burst - 1) * 60 / pace.per_minute[kind] * sa.literal(dt.timedelta(seconds=1), sa.Interval)
+            if self._pace.per_minute[kind] > 0:
+                used = (self._pace.burst - 1) * 60 / self._pace.per_minute[kind]
+                later = sa.func.make_interval(0, 0, 0, 0, 0, 0, used / request_rates.c.share)
                 change = sa.update(request_rates).where(request_rates.c.kind == kind)
-                connection.execute(change.values(next_at=until + used / request_rates.c.share))
+                connection.execute(change.values(next_at=sa.literal(now, sa.DateTime(timezone=True)) + later))
 
     def _time_left(self, connection: sa.Connection, state: Any) -> float:
         """Seconds of patience. Raises PatienceExhausted when they are over."""
@@ -204,9 +209,16 @@ class PostgresBudget:
             raise ThrottledTooLong("Yahoo Finance", f"throttled every request for {waited:.0f} s", remedy)
         raise DownTooLong("Yahoo Finance", f"gave no usable answer for {waited:.0f} s", remedy)
 
-    def _in_trouble(self) -> bool:
+    def _keeps_place(self, permit: Permit, waited: float) -> bool:
+        """Whether nobody has paused since the place was reserved; after a pause places are handed out anew."""
+        reserved = permit.entered - dt.timedelta(seconds=waited)
         with transaction(self._engine, _SUBJECT) as connection:
-            return connection.scalar(sa.select(request_state.c.trouble)) is not None
+            state = connection.execute(sa.select(request_state)).one()
+            if state.trouble is None and (state.paused_at is None or state.paused_at <= reserved):
+                return True
+            given_up = sa.update(request_rates).where(request_rates.c.kind == permit.kind)
+            connection.execute(given_up.values(sent=request_rates.c.sent - 1))
+            return False
 
     @staticmethod
     def _count(connection: sa.Connection, kind: Kind, **changes: Any) -> None:

@@ -33,8 +33,7 @@ CREATE TABLE request_state (
     pause_seconds double precision DEFAULT 0 NOT NULL,
     probing_until timestamptz,
     recovered_at timestamptz,
-    down_streak integer DEFAULT 0 NOT NULL,
-    down_subject text,
+    down_subjects jsonb DEFAULT '[]' NOT NULL,
     CONSTRAINT request_state_one_row_check CHECK (only_row),
     CONSTRAINT request_state_trouble_check CHECK (trouble IN ('throttled', 'down')),
     CONSTRAINT request_state_pause_check
@@ -42,6 +41,7 @@ CREATE TABLE request_state (
 );
 COMMENT ON TABLE request_state IS 'Whether the provider wants to be left alone, for all who share this database';
 COMMENT ON COLUMN request_state.trouble IS 'NULL: requests may be sent';
+COMMENT ON COLUMN request_state.down_subjects IS 'what was asked about in vain since the last answer';
 INSERT INTO request_state DEFAULT VALUES;
 
 CREATE TABLE request_rates (
