@@ -24,6 +24,11 @@ FACTS = "security"
 """Key in a frame's `attrs`, and in its file, for what the source says of the security in the same answer: a dict with
 name, quote_type, exchange, currency, time_zone (IANA), first_trade_date, last_trade_date (ISO); None: not said."""
 
+ASKED = "asked"
+"""Key in a frame's `attrs`, and in its file, for the days that were asked for: see `luigi_tasks.history.Span`."""
+
+ATTRS = (FACTS, ASKED)
+
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("date", *PRICES, "adj_close", "volume", "dividends", "stock_splits")
 

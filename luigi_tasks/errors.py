@@ -132,6 +132,18 @@ class HistoryShrank(TerminalError):
     kind = "history_shrank"
 
 
+class OutdatedDownload(TerminalError):
+    """Bars that were downloaded to go on from a history that is another one by now; another download would fit."""
+
+    kind = "outdated_download"
+
+
+class RestatedSince(TerminalError):
+    """Bars as of an earlier date than the stored ones, which they contradict."""
+
+    kind = "restated_since"
+
+
 class SecurityNotFound(TerminalError):
     """A ticker that is not registered in the database."""
 

@@ -57,9 +57,12 @@ class YfinancePipeline:
         """True where every bar meets every expectation of the suite. Raises ConfigurationError for a bad suite."""
         return self.examine_ohlcv(df, ticker).success
 
-    def examine_ohlcv(self, df: pd.DataFrame, ticker: str) -> Verdict:
-        """The details behind `validate_ohlcv`: valid bars, quarantined ones with the rules they broke, and why."""
-        return judge(df, ticker, self._suite_file, self._most_bad_share)
+    def examine_ohlcv(self, df: pd.DataFrame, ticker: str, context: pd.DataFrame | None = None) -> Verdict:
+        """The details behind `validate_ohlcv`: valid bars, quarantined ones with the rules they broke, and why.
+
+        `context` are bars of other days, for the rules that look at what surrounds a bar; they are not judged.
+        """
+        return judge(df, ticker, self._suite_file, self._most_bad_share, context)
 
     def validate_ticker(self, ticker: str) -> bool:
         """True where the ticker is well-formed; nobody is asked whether it exists. See `market.tickers`."""

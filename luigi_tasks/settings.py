@@ -76,6 +76,15 @@ class Company(luigi.Config):
     refresh_days: int = luigi.IntParameter(default=7, description="days between two requests for a ticker's data")
 
 
+class History(luigi.Config):
+    """How stored bars are kept up to date."""
+
+    overlap_sessions: int = luigi.IntParameter(default=10, description="stored sessions that are asked for again")
+    whole_days: int = luigi.IntParameter(
+        default=7, description="days between two downloads of a ticker's whole history, in place of the last sessions"
+    )
+
+
 class Retirement(luigi.Config):
     """When a ticker that Yahoo has no more is not asked for daily any more."""
 
@@ -139,6 +148,8 @@ class Settings:
     most_bad_share: float
     pace: Pace
     refresh_days: int
+    overlap_sessions: int
+    whole_days: int
     retire_after_days: int
     witnesses: tuple[str, ...]
     database_url: Secret | None
@@ -169,7 +180,7 @@ def load() -> Settings:
         ConfigurationError: a value is out of its range.
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
-    retry, batches, company, retirement = Retry(), Batches(), Company(), Retirement()
+    retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
@@ -178,6 +189,8 @@ def load() -> Settings:
         raise ConfigurationError("[Batches] size", f"{batches.size} is not a positive number")
     for section, name, number in (
         ("Company", "refresh_days", company.refresh_days),
+        ("History", "overlap_sessions", history.overlap_sessions),
+        ("History", "whole_days", history.whole_days),
         ("Retirement", "after_days", retirement.after_days),
     ):
         if number < 1:
@@ -196,6 +209,8 @@ def load() -> Settings:
         most_bad_share=quality.most_bad_share,
         pace=_pace(market.request_timeout),
         refresh_days=company.refresh_days,
+        overlap_sessions=history.overlap_sessions,
+        whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
         database_url=Secret(url) if url else None,

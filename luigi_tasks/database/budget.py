@@ -199,9 +199,12 @@ class PostgresBudget:
     def _time_left(self, connection: sa.Connection, state: Any) -> float:
         """Seconds of patience. Raises PatienceExhausted when they are over."""
         begun = connection.scalar(sa.select(runs.c.started_at).where(runs.c.run_id == self._run_id))
-        waited = (state.now - max(state.trouble_since, begun or state.trouble_since)).total_seconds()
         throttled = state.trouble == "throttled"
         patience = self._pace.patience if throttled else self._pace.outage_patience
+        if begun is not None and state.paused_at < begun:
+            # Nothing has been asked since the run began: whatever was before, it may be over.
+            return patience
+        waited = (state.now - max(state.trouble_since, begun or state.trouble_since)).total_seconds()
         if waited < patience:
             return float(patience - waited)
         remedy = "What is done is kept; run again later to go on."

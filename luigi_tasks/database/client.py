@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,12 +17,23 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from luigi_tasks import bars
+from luigi_tasks import bars, sessions
 from luigi_tasks.database import engine as db
+from luigi_tasks.database import gaps, history
 from luigi_tasks.database.ledger import Marker, write_marker
+from luigi_tasks.database.memberships import enlist
 from luigi_tasks.database.schema import absences, ohlcv, securities, security_groupings, security_metadata, task_markers
 from luigi_tasks.database.text import storable
-from luigi_tasks.errors import HistoryShrank, IdenticalSeries, InvalidData, SecurityNotFound, WrongAnswer
+from luigi_tasks.errors import (
+    IdenticalSeries,
+    InvalidData,
+    OutdatedDownload,
+    RestatedSince,
+    SecurityNotFound,
+    WrongAnswer,
+)
+from luigi_tasks.history import restated
+from luigi_tasks.schedule import Span, Stored
 
 Result = dict[str, Any]
 """{"success": True, "rows_affected": rows inserted or changed, "message": what happened, in words}."""
@@ -52,17 +63,22 @@ _IDENTITY = ("currency", "time_zone")
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
 
-_MOST_MISSING_SHARE = 0.01
-_MOST_MISSING = 5
-
 
 @dataclass(frozen=True)
 class Window:
-    """That a frame is all that the source has from `start` to `end`, but for `left_out` (quarantined sessions)."""
+    """That a frame is all that the source has of the days of `span`, but for the bars in `quarantined`, as of a date.
 
-    start: dt.date
-    end: dt.date
-    left_out: Collection[dt.date] = ()
+    `quarantined` has the shape of `luigi_tasks.bars` and a column broken, JSON text: [{rule, value, threshold}].
+    """
+
+    span: Span
+    as_of: dt.date
+    quarantined: pd.DataFrame | None = None
+
+    @property
+    def left_out(self) -> set[dt.date]:
+        """The days of the bars in quarantine."""
+        return set() if self.quarantined is None else set(self.quarantined["date"].dropna().dt.date)
 
 
 class YfinanceClient:
@@ -75,13 +91,19 @@ class YfinanceClient:
     def __init__(self, database_url: str) -> None:
         """`database_url` is a PostgreSQL URL; nothing is connected yet."""
         self._engine = db.engine_for(database_url)
+        self._missing = gaps.MissingSessions(database_url)
 
     def migrate(self) -> None:
         """Create the tables, or bring them to this version; quick when there is nothing to do."""
         db.migrate(self._engine)
 
-    def insert_security(self, ticker: str, groupings: Iterable[str], *, marker: Marker | None = None) -> Result:
-        """Register the ticker, and add it to the groupings; both stay as they are if they are there."""
+    def insert_security(
+        self, ticker: str, groupings: Iterable[str], *, as_of: dt.date | None = None, marker: Marker | None = None
+    ) -> Result:
+        """Register the ticker, and add it to the groupings as of that date (today in UTC if None).
+
+        Both stay as they are if they are there.
+        """
         names = sorted(set(groupings))
         for text in (ticker, *names):
             if storable(text) != text:
@@ -89,10 +111,7 @@ class YfinanceClient:
         with self._transaction(ticker) as connection:
             added = connection.execute(insert(securities).values(ticker=ticker).on_conflict_do_nothing()).rowcount
             if names:
-                security_id = self._security_id(connection, ticker)
-                rows = [{"security_id": security_id, "grouping": name} for name in names]
-                statement = insert(security_groupings).values(rows).on_conflict_do_nothing()
-                added += connection.execute(statement).rowcount
+                added += enlist(connection, {ticker: names}, as_of or _today())
             self._mark(connection, marker)
         return _result(added, f"{ticker} is registered in {', '.join(names) or 'no grouping'}")
 
@@ -101,8 +120,13 @@ class YfinanceClient:
     ) -> Result:
         """Store daily bars, of the shape in `luigi_tasks.bars`; a bar that is there is replaced if it differs.
 
-        What the source says of the security (the frame's `attrs`) is stored with them. With a `window`, sessions
-        that are stored and not in the frame are looked into: few are told in the message, many are an error.
+        What the source says of the security (the frame's `attrs`) is stored with them, and every bar that is changed
+        is kept as it was, with the reason, in `ohlcv_revisions`.
+
+        Without a `window`, other bars stay as they are. With one, the frame is the history of its days: bars in
+        quarantine go to their table; sessions that are stored and were not sent are told in the message if they are
+        few. They stay, unless a split or dividend has moved what all others are measured by; then they are withdrawn
+        into the revisions. A window as of a date before the stored one only adds what is not there.
 
         Raises:
             SecurityNotFound: the ticker is not registered.
@@ -110,37 +134,50 @@ class YfinanceClient:
             WrongAnswer: currency or zone are not those of the bars that are stored.
             IdenticalSeries: the latest bars are those of another ticker.
             HistoryShrank: the frame ends before the stored bars do, or lacks more than 5 and 1 % of them.
+            OutdatedDownload: the stored history is another one than that which the frame was to continue.
+            RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
         content = _as_csv(ticker, df)
-        columns = ", ".join(("security_id", *bars.COLUMNS))
-        changes = ", ".join(f"{name} = excluded.{name}" for name in bars.COLUMNS[1:])
-        old = ", ".join(f"ohlcv.{name}" for name in bars.COLUMNS[1:])
-        new = ", ".join(f"excluded.{name}" for name in bars.COLUMNS[1:])
-        upsert = (
-            f"INSERT INTO ohlcv ({columns}) SELECT :security_id, {', '.join(bars.COLUMNS)} FROM incoming "
-            f"ON CONFLICT (security_id, date) DO UPDATE SET {changes} WHERE ({old}) IS DISTINCT FROM ({new})"
-        )
-        facts, digest = df.attrs.get(bars.FACTS, {}), _digest(df)
+        facts = df.attrs.get(bars.FACTS, {})
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
-            self._require_same_security(connection, ticker, security_id, facts, digest)
+            stored = self._require_same_security(connection, ticker, security_id, facts)
             # A temporary table, because COPY knows no ON CONFLICT.
             names = ", ".join(bars.COLUMNS)
             empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
             connection.execute(sa.text(empty))
             _copy_in(connection, f"COPY incoming ({names}) FROM STDIN (FORMAT csv)", content)
-            missing = [] if window is None else _missing(connection, ticker, security_id, window)
-            affected = connection.execute(sa.text(upsert), {"security_id": security_id}).rowcount
-            change = {name: storable(facts[name]) for name in _FACTS if facts.get(name)} | {"series_digest": digest}
+            change: dict[str, Any] = {name: storable(facts[name]) for name in _FACTS if facts.get(name)}
+            if window is None:
+                detail = _revise(connection, security_id, _today())
+                affected = history.store(connection, security_id, _today(), replace=True)
+            elif stored.bars_as_of is None or stored.bars_as_of <= window.as_of:
+                _require_current(connection, ticker, security_id, stored, window, df)
+                detail = _revise(connection, security_id, window.as_of)
+                detail |= _settle_missing(connection, ticker, security_id, df, window)
+                affected = history.store(connection, security_id, window.as_of, replace=True)
+                change |= {"bars_as_of": window.as_of} | ({"whole_as_of": window.as_of} if window.span.whole else {})
+            elif stored.history_from <= window.span.start:
+                self._mark(connection, marker)
+                return _result(0, f"{ticker}: nothing to do, the bars are stored as of {stored.bars_as_of}")
+            else:
+                _require_current(connection, ticker, security_id, stored, window, df)
+                detail = {}
+                affected = history.store(connection, security_id, stored.bars_as_of, replace=False)
+            if window is not None:
+                span, as_of = window.span, change.get("bars_as_of", stored.bars_as_of)
+                refused = window.quarantined if window.quarantined is not None else df.iloc[:0]
+                history.quarantine(connection, security_id, span.start, span.end, refused, as_of)
+                change["history_from"] = min(stored.history_from or span.start, span.start)
+                listing = {name: change.get(name) or getattr(stored, name) for name in ("exchange", "first_trade_date")}
+                detail |= _look_for_gaps(connection, security_id, window.span, as_of, **listing)
+            change["series_digest"] = self._digest(connection, ticker, security_id)
             connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
             connection.execute(sa.delete(absences).where(absences.c.ticker == ticker))
-            if missing and marker is not None:
-                marker = replace(marker, detail={**marker.detail, "missing": [str(day) for day in missing]})
+            if marker is not None:
+                marker = replace(marker, detail={**marker.detail, **detail})
             self._mark(connection, marker)
-        words = f"{ticker}: {len(df)} bars stored, {affected} of them new or changed"
-        if missing:
-            words += f"; {len(missing)} stored ones are not in the answer any more: {', '.join(map(str, missing))}"
-        return _result(affected, words)
+        return _result(affected, f"{ticker}: {len(df)} bars stored, {affected} of them new or changed" + _told(detail))
 
     def insert_metadata(
         self,
@@ -155,7 +192,7 @@ class YfinanceClient:
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
-        day = as_of or dt.datetime.now(dt.UTC).date()
+        day = as_of or _today()
         answer = storable(dict(metadata))
         typed: dict[str, Any] = {name: _text(answer, fields) for name, fields in _TEXT_FIELDS.items()}
         typed |= {name: _number(answer, fields) for name, fields in _NUMBER_FIELDS.items()}
@@ -168,13 +205,18 @@ class YfinanceClient:
             self._mark(connection, marker)
         return _result(affected, f"{ticker}: company data as of {day} stored, {len(answer)} fields")
 
-    def get_tickers(self, groupings: Iterable[str] | None = None) -> list[str]:
-        """Registered tickers that are in any of the groupings (all tickers if None), in alphabetical order."""
+    def get_tickers(self, groupings: Iterable[str] | None = None, *, on: dt.date | None = None) -> list[str]:
+        """Registered tickers in alphabetical order: all, or those that any of the groupings lists.
+
+        `on` asks for those that were listed as of that date; None for those that are.
+        """
         query = sa.select(securities.c.ticker).order_by(securities.c.ticker)
         if groupings is not None:
-            members = sa.select(security_groupings.c.security_id).where(
-                security_groupings.c.grouping.in_(list(groupings))
-            )
+            held = security_groupings.c
+            listed: sa.ColumnElement[bool] = held.valid_to.is_(None)
+            if on is not None:
+                listed = sa.and_(held.valid_from <= on, sa.or_(held.valid_to.is_(None), held.valid_to > on))
+            members = sa.select(held.security_id).where(held.grouping.in_(list(groupings)), listed)
             query = query.where(securities.c.security_id.in_(members))
         with self._transaction("the tickers") as connection:
             return list(connection.scalars(query))
@@ -188,6 +230,36 @@ class YfinanceClient:
         with self._transaction(ticker) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else dict(row)
+
+    def stored(self, ticker: str, as_of: dt.date, overlap: int = 10) -> Stored | None:
+        """How much of its history is stored, None if there is none, for a download as of that date.
+
+        Its overlap are the last `overlap` sessions.
+        """
+        of_it = ohlcv.c.security_id == securities.c.security_id
+        last = sa.select(ohlcv.c.date).where(of_it).order_by(ohlcv.c.date.desc()).limit(overlap).subquery().lateral()
+        names = ("bars_as_of", "history_from", "whole_as_of")
+        query = (
+            sa.select(*(securities.c[name] for name in names), sa.func.min(last.c.date).label("overlap_from"))
+            .join_from(securities, last, sa.true(), isouter=True)
+            .where(securities.c.ticker == ticker, securities.c.bars_as_of.is_not(None))
+            .group_by(securities.c.security_id)
+        )
+        with self._transaction(ticker) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return None
+        unfilled = self._missing.to_ask_again([ticker], as_of).get(ticker)
+        return Stored(row["bars_as_of"], row["history_from"], row["whole_as_of"], row["overlap_from"], unfilled)
+
+    def bars(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame:
+        """The stored bars of these days, both included, in the shape of `luigi_tasks.bars`.
+
+        Raises:
+            SecurityNotFound: the ticker is not registered.
+        """
+        with self._transaction(ticker) as connection:
+            return history.read(connection, self._security_id(connection, ticker), start, end)
 
     def delete_security(self, ticker: str) -> int:
         """Delete the security, all that is stored of it and its markers; the number of its bars.
@@ -221,22 +293,29 @@ class YfinanceClient:
 
     @staticmethod
     def _require_same_security(
-        connection: sa.Connection, ticker: str, security_id: int, facts: Mapping[str, Any], digest: str | None
-    ) -> None:
-        """Raise WrongAnswer or IdenticalSeries for bars that are not this security's."""
-        mine = sa.select(*(securities.c[name] for name in _IDENTITY)).where(securities.c.security_id == security_id)
+        connection: sa.Connection, ticker: str, security_id: int, facts: Mapping[str, Any]
+    ) -> Any:
+        """The security's row, for this transaction alone. Raises WrongAnswer for bars that are not this security's."""
         # Locked, so that of two answers at once the second is compared with the first.
-        known = connection.execute(mine.with_for_update()).mappings().one()
+        known = connection.execute(
+            sa.select(securities).where(securities.c.security_id == security_id).with_for_update()
+        ).one()
         for name in _IDENTITY:
-            said, stored = facts.get(name), known[name]
+            said, stored = facts.get(name), getattr(known, name)
             if said and stored and said != stored:
                 raise WrongAnswer(
                     ticker,
                     f"the answer's {name.replace('_', ' ')} is {said}, that of the stored bars is {stored}",
                     "If it has changed indeed, load it anew after ./run.sh forget TICKER.",
                 )
+        return known
+
+    @staticmethod
+    def _digest(connection: sa.Connection, ticker: str, security_id: int) -> str | None:
+        """Of the latest stored bars, None where they cannot tell one security from another. Raises IdenticalSeries."""
+        digest = _digest(history.latest(connection, security_id, _DIGEST_BARS))
         if digest is None:
-            return
+            return None
         others = sa.select(securities.c.ticker).where(
             securities.c.series_digest == digest, securities.c.security_id != security_id
         )
@@ -247,6 +326,7 @@ class YfinanceClient:
                 f"its last {_DIGEST_BARS} bars are those of {other}, to the last digit",
                 "If both are one security, keep only one in the universe; if not, run again.",
             )
+        return digest
 
     @staticmethod
     def _mark(connection: sa.Connection, marker: Marker | None) -> None:
@@ -254,32 +334,106 @@ class YfinanceClient:
             write_marker(connection, marker)
 
 
-def _digest(df: pd.DataFrame) -> str | None:
+def _require_current(
+    connection: sa.Connection, ticker: str, security_id: int, stored: Any, window: Window, df: pd.DataFrame
+) -> None:
+    """Raise OutdatedDownload or RestatedSince for a frame that cannot be joined to the stored bars."""
+    span, older = window.span, stored.bars_as_of is not None and window.as_of < stored.bars_as_of
+    if span.whole and not older:
+        return
+    if (
+        stored.bars_as_of is None
+        or (not span.whole and stored.history_from > span.start)
+        or span.end < stored.bars_as_of
+    ):
+        raise OutdatedDownload(
+            ticker, f"other bars were stored since those as of {window.as_of} were downloaded", "Run again."
+        )
+    why = restated(history.read(connection, security_id, span.start, span.end), df)
+    if not why:
+        return
+    if older:
+        raise RestatedSince(
+            ticker,
+            f"the source has restated its history since the bars as of {stored.bars_as_of} were stored: {why}",
+            "Run the latest as-of date first; an earlier one never changes what is stored.",
+        )
+    raise OutdatedDownload(ticker, f"the stored bars have changed since the download: {why}", "Run again.")
+
+
+def _revise(connection: sa.Connection, security_id: int, as_of: dt.date) -> dict[str, Any]:
+    """Keep the versions of bars that are about to be replaced; what is worth telling of it, as JSON values."""
+    why = history.changes(connection, security_id)
+    if why.empty:
+        return {}
+    history.keep_versions(connection, security_id, why, as_of)
+    detail: dict[str, Any] = {"revised": {str(reason): int(count) for reason, count in why.value_counts().items()}}
+    odd = why.index[why == "restatement"]
+    if len(odd):
+        detail["restated"] = [str(odd.min()), str(odd.max())]
+    return detail
+
+
+def _settle_missing(
+    connection: sa.Connection, ticker: str, security_id: int, df: pd.DataFrame, window: Window
+) -> dict[str, Any]:
+    """Look into the stored bars of the window that are not among the new ones; what is worth telling of them."""
+    span, sent = window.span, {*df["date"].dt.date, *window.left_out}
+    lacking = history.missing(connection, ticker, security_id, span.start, span.end, sent)
+    acted = history.last_action(connection, security_id)
+    gone = sorted(day for day in (*lacking, *window.left_out) if acted is not None and day < acted)
+    detail = {}
+    if gone and history.withdraw(connection, security_id, gone, window.as_of):
+        detail["withdrawn"] = [str(day) for day in gone]
+    left = [str(day) for day in lacking if day not in gone]
+    return detail | ({"missing": left} if left else {})
+
+
+def _look_for_gaps(
+    connection: sa.Connection,
+    security_id: int,
+    span: Span,
+    as_of: dt.date,
+    exchange: str | None,
+    first_trade_date: str | dt.date | None,
+) -> dict[str, Any]:
+    """Hold the stored bars against the exchange's calendar; what is worth telling of it, as JSON values."""
+    calendar = sessions.calendar_of(exchange)
+    if calendar is None:
+        return {}
+    earliest, latest = sessions.known(calendar)
+    ended = sessions.last_over(calendar, dt.datetime.now(dt.UTC)) or latest
+    first = first_trade_date or history.first_session(connection, security_id) or span.start
+    start = max(span.start, earliest, dt.date.fromisoformat(first) if isinstance(first, str) else first)
+    end = min(span.end, ended)
+    if start > end:
+        return {}
+    found = gaps.note(connection, security_id, sessions.sessions(calendar, start, end), start, end, as_of)
+    return {name: [str(day) for day in days] for name, days in asdict(found).items() if days} | {"calendar": calendar}
+
+
+def _told(detail: Mapping[str, Any]) -> str:
+    """The detail of a marker in words, for the message of a result."""
+    words = ""
+    if detail.get("revised"):
+        words += "; revised: " + ", ".join(f"{count} ({why})" for why, count in detail["revised"].items())
+    for name, what in (("missing", "are not in the answer any more"), ("withdrawn", "were withdrawn")):
+        if detail.get(name):
+            words += f"; {len(detail[name])} stored ones {what}: {', '.join(detail[name])}"
+    return words
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
+def _digest(latest: pd.DataFrame) -> str | None:
     """Of the latest bars; None where they are too few or too flat to tell one security from another."""
-    latest = df.sort_values("date").tail(_DIGEST_BARS) if {"date", "close"} <= set(df.columns) else df.iloc[:0]
     if len(latest) < _DIGEST_BARS or latest["close"].nunique() < _DIGEST_CLOSES:
         return None
     columns = [name for name in bars.COLUMNS if name not in ("adj_close", "dividends", "stock_splits")]
     text = latest[columns].to_csv(index=False, header=False, float_format="%.17g", date_format="%Y-%m-%d")
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _missing(connection: sa.Connection, ticker: str, security_id: int, window: Window) -> list[dt.date]:
-    """Stored sessions of the window that are not in `incoming`. Raises HistoryShrank where that is no detail."""
-    stored = "SELECT date FROM ohlcv WHERE security_id = :security_id AND date BETWEEN :start AND :end"
-    values = {"security_id": security_id, "start": window.start, "end": window.end}
-    old = set(connection.scalars(sa.text(stored), values))
-    new = set(connection.scalars(sa.text("SELECT date FROM incoming"))) | set(window.left_out)
-    missing = sorted(old - new)
-    if not missing:
-        return []
-    if max(old) > max(new, default=dt.date.min):
-        reason = f"the answer ends on {max(new, default='no day')}, bars up to {max(old)} are stored"
-    elif len(missing) > max(_MOST_MISSING, _MOST_MISSING_SHARE * len(old)):
-        reason = f"the answer lacks {len(missing)} of {len(old)} stored sessions, {missing[0]} first"
-    else:
-        return missing
-    raise HistoryShrank(ticker, reason, "Nothing was changed; run again.")
 
 
 def _result(affected: int, message: str) -> Result:

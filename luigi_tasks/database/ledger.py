@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from luigi_tasks.database.engine import engine_for, migrate, transaction
-from luigi_tasks.database.schema import runs, store_source, task_failures, task_markers
+from luigi_tasks.database.schema import runs, securities, store_source, task_failures, task_markers
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import ConfigurationError
 
@@ -118,6 +118,12 @@ class Ledger:
         """
         with transaction(self._engine, "stored bars") as connection:
             return set(connection.scalars(sa.text(query), {"tickers": list(tickers)}))
+
+    def exchanges(self) -> list[str]:
+        """The source's codes of the exchanges of all securities."""
+        query = sa.select(securities.c.exchange.distinct()).where(securities.c.exchange.is_not(None))
+        with transaction(self._engine, "exchanges") as connection:
+            return list(connection.scalars(query))
 
     def mark(self, marker: Marker, seconds: float | None = None) -> None:
         """A marker of its own: a receipt for a step whose target is a file."""

@@ -59,7 +59,12 @@ securities = sa.Table(
     sa.Column("time_zone", sa.Text, comment="of the exchange, IANA name"),
     sa.Column("first_trade_date", sa.Date),
     sa.Column("series_digest", sa.Text, unique=True, comment="of the latest bars: no two securities have the same"),
+    sa.Column("bars_as_of", sa.Date, comment="the latest as-of date of which the bars are"),
+    sa.Column("history_from", sa.Date, comment="the day from which on bars were asked for"),
+    sa.Column("whole_as_of", sa.Date, comment="the latest as-of date on which the whole history was asked for"),
+    sa.Column("successor", sa.Text, comment="the ticker it has now, where it was renamed"),
     sa.CheckConstraint("ticker ~ '^[A-Z0-9^][A-Z0-9.=^&_-]{0,31}$'", name="ticker"),
+    sa.CheckConstraint("num_nulls(bars_as_of, history_from) IN (0, 2)", name="history"),
 )
 
 security_groupings = sa.Table(
@@ -68,8 +73,26 @@ security_groupings = sa.Table(
     _security_id(),
     sa.Column("grouping", sa.Text, primary_key=True),
     _timestamp("created_at"),
+    sa.Column("valid_from", sa.Date, primary_key=True, comment="as-of date of the run that first listed it"),
+    sa.Column("valid_to", sa.Date, comment="as-of date of the first run that did not; NULL: it is listed"),
     sa.CheckConstraint("\"grouping\" <> ''", name="grouping"),
+    sa.CheckConstraint("valid_to > valid_from", name="valid"),
+    sa.Index(
+        "security_groupings_open_idx",
+        "security_id",
+        "grouping",
+        unique=True,
+        postgresql_where=sa.text("valid_to IS NULL"),
+    ),
     sa.Index("security_groupings_grouping_idx", "grouping"),
+)
+
+grouping_listings = sa.Table(
+    "grouping_listings",
+    metadata,
+    sa.Column("grouping", sa.Text, primary_key=True),
+    sa.Column("as_of", sa.Date, nullable=False),
+    comment="The latest as-of date as of which a whole grouping was listed",
 )
 
 PRICE_CHECKS = {
@@ -109,10 +132,68 @@ ohlcv = sa.Table(
         server_default=sa.text("0"),
         comment="New shares per old one; 0: none",
     ),
+    sa.Column("as_of", sa.Date, nullable=False, comment="as-of date of the run that last changed the bar"),
     *(sa.CheckConstraint(rule, name=name) for name, rule in PRICE_CHECKS.items()),
     # "Every ticker on one day" is the other question that people ask.
     sa.Index("ohlcv_date_idx", "date"),
     comment="Daily bars; prices as the source states them (Yahoo: adjusted for splits only)",
+)
+
+ohlcv_revisions = sa.Table(
+    "ohlcv_revisions",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("as_of", sa.Date, nullable=False, comment="as-of date of the run that brought this version"),
+    sa.Column("until", sa.Date, nullable=False, comment="as-of date of the run that replaced it"),
+    sa.Column("why", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Double, nullable=False) for name in ("open", "high", "low", "close")),
+    sa.Column("adj_close", sa.Double),
+    sa.Column("volume", sa.BigInteger, nullable=False),
+    sa.Column("dividends", sa.Double, nullable=False),
+    sa.Column("stock_splits", sa.Double, nullable=False),
+    _timestamp("revised_at"),
+    sa.Column("revision_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.CheckConstraint("until >= as_of", name="until"),
+    sa.CheckConstraint("why IN ('split', 'dividend', 'restatement', 'withdrawn')", name="why"),
+    comment="Bars as they were before they were changed",
+)
+
+quarantined_bars = sa.Table(
+    "quarantined_bars",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column(
+        "number",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="from 0, where the source sends several for one session",
+    ),
+    *(
+        sa.Column(name, sa.Double)
+        for name in ("open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits")
+    ),
+    sa.Column("broken", JSONB, nullable=False, comment="[{rule, value, threshold}]"),
+    sa.Column("as_of", sa.Date, nullable=False),
+    _timestamp("quarantined_at"),
+    comment="Bars that broke a rule when last downloaded; gone once they are mended",
+)
+
+missing_sessions = sa.Table(
+    "missing_sessions",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("noticed", sa.Date, nullable=False, comment="as-of date of the run that did not get it"),
+    sa.Column(
+        "asked_again",
+        sa.Date,
+        comment="as-of date of the run that asked again, in vain",
+    ),
+    sa.Index("missing_sessions_date_idx", "date"),
+    comment="Sessions of the exchange that the source has no bar of; gone once it has",
 )
 
 security_metadata = sa.Table(

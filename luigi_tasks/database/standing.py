@@ -8,7 +8,6 @@ asking, in UTC, whatever the as-of date.
 from __future__ import annotations
 
 import datetime as dt
-import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.schema import absences, securities, security_metadata
+from luigi_tasks.schedule import due
 
 _FIRST_REST = 7
 _LONGEST_REST = 90
@@ -74,6 +74,16 @@ class Standing:
             found[row.ticker] = Retired(row.ticker, row.days, row.last, row.last + dt.timedelta(days=rest))
         return found
 
+    def with_history(self, tickers: Collection[str], start: dt.date, as_of: dt.date) -> set[str]:
+        """Those whose bars from `start` on are stored as of that date or a later one; one query."""
+        query = sa.select(securities.c.ticker).where(
+            securities.c.ticker == sa.func.any(_texts("tickers")),
+            securities.c.bars_as_of >= as_of,
+            securities.c.history_from <= start,
+        )
+        with transaction(self._engine, "stored history") as connection:
+            return set(connection.scalars(query, {"tickers": list(tickers)}))
+
     def fresh_metadata(self, tickers: Collection[str], as_of: dt.date, interval: int) -> set[str]:
         """Those whose company data need not be asked for as of that date; one query.
 
@@ -94,8 +104,7 @@ class Standing:
 
 def is_fresh(ticker: str, stored: dt.date, as_of: dt.date, interval: int) -> bool:
     """Whether no refresh day of the ticker lies after `stored` and up to `as_of`."""
-    phase = zlib.crc32(ticker.encode()) % interval
-    return stored >= as_of or (stored.toordinal() + phase) // interval == (as_of.toordinal() + phase) // interval
+    return not due(ticker, stored, as_of, interval)
 
 
 def _texts(name: str) -> Any:

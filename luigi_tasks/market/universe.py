@@ -6,9 +6,10 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -36,6 +37,8 @@ class UniverseFile:
     path: Path
     groupings: dict[str, Grouping]
     default: tuple[str, ...]
+    renamed: dict[str, str] = field(default_factory=dict)
+    """{old ticker: what it is called now}."""
 
     @classmethod
     def read(cls, path: Path) -> UniverseFile:
@@ -57,7 +60,7 @@ class UniverseFile:
         if not isinstance(listed, list | None):
             raise ConfigurationError(str(path), "default must be a list", "Like this: default: [sp500].")
         default = tuple(str(name) for name in listed or groupings)
-        universe = cls(path, groupings, default)
+        universe = cls(path, groupings, default, _renamed(path, content.get("renamed")))
         universe.require(default)
         return universe
 
@@ -97,6 +100,33 @@ class UniverseFile:
 
             content.update(version("pytickersymbols").encode())
         return content.hexdigest()[:12]
+
+
+def _renamed(path: Path, entries: Any) -> dict[str, str]:
+    """{old: new}, with chains followed to their end."""
+    subject = f"{path.name}, renamed"
+    if not isinstance(entries, dict | None):
+        raise ConfigurationError(subject, "must name tickers", "Like this: renamed: {FB: META}.")
+    names = {}
+    for old, new in (entries or {}).items():
+        for text in (old, new):
+            problem = tickers.problem_with(text) if isinstance(text, str) else "YAML reads it as something else"
+            if problem:
+                raise ConfigurationError(subject, f"{text!r}: {problem}", "Put tickers in quotes: 'ON'.")
+        names[old] = new
+    for old in names:
+        seen = [old]
+        while seen[-1] in names:
+            seen.append(names[seen[-1]])
+            if seen[-1] in seen[:-1]:
+                raise ConfigurationError(subject, f"goes round in a circle: {' → '.join(seen)}")
+    return {old: _last(old, names) for old in names}
+
+
+def _last(name: str, names: dict[str, str]) -> str:
+    while name in names:
+        name = names[name]
+    return name
 
 
 def _grouping(path: Path, name: str, entry: Any) -> Grouping:
@@ -175,11 +205,14 @@ class ValidatedTickers:
     rejected: list[dict[str, Any]]
 
 
-def validate(listed: dict[str, list[str]], limit: int = 0) -> ValidatedTickers:
+def validate(
+    listed: dict[str, list[str]], limit: int = 0, renamed: Mapping[str, str] = MappingProxyType({})
+) -> ValidatedTickers:
     """Well-formed and unique tickers, in the order listed; the rest with reasons, nothing dropped silently.
 
     A ticker that only differs from an earlier one in case or surrounding space is the same ticker: its groupings
-    are joined and the second spelling is reported. `limit` > 0 keeps the first so many.
+    are joined and the second spelling is reported. A `renamed` ticker {old: new} is run as what it is called now.
+    `limit` > 0 keeps the first so many.
     """
     accepted: dict[str, list[str]] = {}
     rejected: list[dict[str, Any]] = []
@@ -191,7 +224,11 @@ def validate(listed: dict[str, list[str]], limit: int = 0) -> ValidatedTickers:
             times = f" ({len(groupings)} times)" if len(groupings) > 1 else ""
             rejected.append({"ticker": text[:100], "groupings": sorted(set(groupings)), "reason": problem + times})
             continue
-        if ticker in first_spelling:
+        if ticker in renamed:
+            reason = f"is called {renamed[ticker]} now; that is run"
+            rejected.append({"ticker": text, "groupings": sorted(set(groupings)), "reason": reason})
+            ticker = renamed[ticker]
+        elif ticker in first_spelling:
             reason = f"is {first_spelling[ticker]!r} again; listed once is enough"
             rejected.append({"ticker": text, "groupings": sorted(set(groupings)), "reason": reason})
         first_spelling.setdefault(ticker, text)

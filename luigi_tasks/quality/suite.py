@@ -1,8 +1,8 @@
 """Bars through Great Expectations: the suite is a file of the user's, the verdict names every row and rule.
 
-An expectation about a column judges row by row, and its failing rows are quarantined alone. One about the table,
-or one that fails without naming rows, condemns the whole frame; so does a larger share of bad rows than allowed,
-since then more is wrong than a few rows.
+An expectation about a column judges row by row, and its failing rows are quarantined alone, or, where its severity is
+warning or info, flagged. A critical one about the table, or one that fails without naming rows, condemns the whole
+frame; so does a larger share of bad rows than allowed, since then more is wrong than a few rows.
 """
 
 from __future__ import annotations
@@ -12,27 +12,38 @@ import logging
 import os
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from luigi_tasks import bars
 from luigi_tasks.bars import COLUMNS, PRICES
 from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.quality.suspicions import signs
 
 # Great Expectations reports its use to its maker unless told otherwise before its first import.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+CRITICAL = "critical"
+"""Great Expectations' severity of rules whose rows go to quarantine; those of warning and info are flagged."""
+
+_FEW = 5
+"""So many bad bars never condemn the others, however few those are: a download may be of ten sessions."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the suite said of one ticker's bars.
 
-    `quarantined` has the columns of `luigi_tasks.bars` and `rules`, the broken rules joined by "; ". `findings` is
-    {rule: rows that broke it}; `condemned` says why nothing may be stored, and is empty where the valid bars may.
+    `quarantined` has the columns of `luigi_tasks.bars`, `rules`, the broken rules joined by "; ", and `broken`, JSON
+    text: [{rule, value, threshold}]. `flagged` are rows that stay valid and are worth a look: [{date, rule, value,
+    threshold, severity}]. `findings` is {rule: rows that broke it}; `condemned` says why nothing may be stored, and is
+    empty where the valid bars may.
     """
 
     ticker: str
@@ -40,6 +51,7 @@ class Verdict:
     quarantined: pd.DataFrame
     findings: dict[str, int]
     condemned: str
+    flagged: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def success(self) -> bool:
@@ -56,14 +68,19 @@ class Verdict:
             "findings": self.findings,
             "condemned": self.condemned,
             "rows": [
-                {"date": str(row.date)[:10], "rules": row.rules}
-                for row in self.quarantined[["date", "rules"]].itertuples(index=False)
+                {"date": str(row.date)[:10], "rules": row.rules, "broken": json.loads(row.broken)}
+                for row in self.quarantined[["date", "rules", "broken"]].itertuples(index=False)
             ],
+            "flagged": self.flagged,
         }
 
 
-def judge(frame: pd.DataFrame, ticker: str, suite_file: Path, most_bad_share: float) -> Verdict:
+def judge(
+    frame: pd.DataFrame, ticker: str, suite_file: Path, most_bad_share: float, context: pd.DataFrame | None = None
+) -> Verdict:
     """The suite's verdict on bars of the shape in `luigi_tasks.bars`.
+
+    `context` are bars of other days, for the rules that look at what surrounds a bar; they are not judged.
 
     Raises:
         ConfigurationError: the suite cannot be read or run.
@@ -74,36 +91,43 @@ def judge(frame: pd.DataFrame, ticker: str, suite_file: Path, most_bad_share: fl
     except (KeyError, ValueError, TypeError) as error:
         reason = f"is no frame of bars ({' '.join(str(error).split())[:200]})"
         nothing = frame.reindex(columns=list(COLUMNS))
-        return Verdict(ticker, nothing.iloc[:0], nothing.assign(rules=reason), {reason: len(frame)}, reason)
-    results = _run(frame, suite_file)
-    broken: dict[int, list[str]] = defaultdict(list)
+        refused = nothing.assign(rules=reason, broken=json.dumps([{"rule": reason}]))
+        return Verdict(ticker, nothing.iloc[:0], refused, {reason: len(frame)}, reason)
+    seen = for_suite(frame, context)
+    broken: dict[int, list[dict[str, Any]]] = defaultdict(list)
     findings: dict[str, int] = {}
-    reasons = []
-    for expectation in results:
+    reasons, flagged = [], []
+    for expectation in _run(seen, suite_file):
         if expectation["success"]:
             continue
-        rule = _rule(expectation)
+        rule, rows, severity = _rule(expectation), expectation["rows"], expectation["severity"]
         if expectation["exception_info"]:
             raise ConfigurationError(f"{suite_file.name}, rule {rule!r}", expectation["exception_info"])
-        rows = expectation["rows"]
-        if rows is None:
-            findings[rule] = len(frame)
+        findings[rule] = len(frame) if rows is None else len(rows)
+        if rows is None and severity == CRITICAL:
             reasons.append(rule)
-            continue
-        findings[rule] = len(rows)
-        for row in rows:
-            broken[row].append(rule)
-    if not reasons and len(broken) > most_bad_share * len(frame):
+        for row in rows or ():
+            item = {"rule": rule, "value": _value(expectation, seen, row), "threshold": _threshold(expectation)}
+            if severity == CRITICAL:
+                broken[row].append(item)
+            else:
+                flagged.append({"date": str(frame["date"][row])[:10], **item, "severity": severity})
+    allowed = max(most_bad_share * len(frame), _FEW) if most_bad_share > 0 else 0
+    if not reasons and (len(broken) > allowed or 0 < len(broken) == len(frame)):
         reasons.append(f"{len(broken)} of {len(frame)} bars break a rule, more than {most_bad_share:.0%}")
     bad = frame.index.isin(list(frame.index) if reasons else list(broken))
     quarantined = frame[bad].copy()
-    quarantined["rules"] = ["; ".join(broken.get(int(row), reasons)) for row in quarantined.index]
+    of_all = [{"rule": reason, "value": None, "threshold": None} for reason in reasons]
+    told = [broken.get(int(row), of_all) for row in quarantined.index]
+    quarantined["rules"] = ["; ".join(item["rule"] for item in items) for items in told]
+    quarantined["broken"] = [json.dumps(items) for items in told]
     return Verdict(
         ticker=ticker,
         valid=frame[~bad].reset_index(drop=True),
         quarantined=quarantined.reset_index(drop=True),
         findings=findings,
         condemned="; ".join(reasons),
+        flagged=[] if reasons else flagged,
     )
 
 
@@ -112,18 +136,27 @@ def preload() -> None:
     _great_expectations()
 
 
-def with_extremes(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame and two columns for the suite, because an expectation costs 11 ms whatever it looks at.
+def for_suite(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The frame and further columns for the suite, because an expectation costs 11 ms whatever it looks at.
 
-    `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is.
+    `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is; see `suspicions`
+    for those that look at what surrounds a bar.
     """
     prices = frame[list(PRICES)]
     known = frame[["date", "dividends", "stock_splits"]].notna().all(axis=1)
+    around = frame if context is None else pd.concat([context[~context["date"].isin(frame["date"])], frame])
+    # By place, not by label: those of the frame come last, and get their order back.
+    order = np.argsort(around["date"].to_numpy(), kind="stable")
+    found = signs(around.iloc[order].reset_index(drop=True))
+    back = np.empty(len(order), dtype=int)
+    back[order] = np.arange(len(order))
+    of_frame = found.iloc[back[len(around) - len(frame) :]].set_axis(frame.index)
     return frame.assign(
         least_price=prices.min(axis=1, skipna=False),
         greatest_price=prices.max(axis=1, skipna=False),
         known=known.where(known, None),
         whole_volume=frame["volume"].where(frame["volume"] % 1 == 0),
+        **{name: of_frame[name] for name in of_frame},
     )
 
 
@@ -137,7 +170,7 @@ def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:
         suite = gx.ExpectationSuite(name="ohlcv", expectations=rules)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batch = batch_definition.get_batch({"dataframe": with_extremes(frame)})
+            batch = batch_definition.get_batch({"dataframe": frame})
             validation = batch.validate(suite, result_format={"result_format": "COMPLETE"})
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
@@ -146,7 +179,7 @@ def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:
 
 
 def _plain(result: Any) -> dict[str, Any]:
-    """One result as {success, type, kwargs, notes, rows: row numbers or None, exception_info: words or ""}."""
+    """One result as {success, type, kwargs, notes, severity, rows (numbers, or None), exception_info (words)}."""
     configuration = result.expectation_config
     info = result.exception_info or {}
     raised = [info] if "raised_exception" in info else list(info.values())
@@ -156,6 +189,7 @@ def _plain(result: Any) -> dict[str, Any]:
         "type": configuration.type,
         "kwargs": configuration.kwargs,
         "notes": configuration.meta or {},
+        "severity": configuration.severity.value,
         "rows": (result.result or {}).get("unexpected_index_list"),
         "exception_info": message,
     }
@@ -168,6 +202,33 @@ def _rule(expectation: dict[str, Any]) -> str:
         return str(notes["rule"])
     kwargs = {name: value for name, value in expectation["kwargs"].items() if name != "batch_id"}
     return f"{expectation['type']}({', '.join(f'{name}={value}' for name, value in kwargs.items())})"
+
+
+def _value(expectation: dict[str, Any], seen: pd.DataFrame, row: int) -> Any:
+    """What the rule found in that row, as a JSON value."""
+    kwargs = expectation["kwargs"]
+    columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+    values = {name: _plain_number(seen[name][row]) for name in columns if name in seen}
+    return next(iter(values.values()), None) if len(values) < 2 else values
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, (int, float, np.number)):
+        return float(value) if np.isfinite(value) else str(float(value))
+    return None if value is None or value is pd.NaT else str(value)
+
+
+def _threshold(expectation: dict[str, Any]) -> str | None:
+    """What the value should have been, in words or signs."""
+    kwargs = expectation["kwargs"]
+    if expectation["notes"].get("threshold"):
+        return str(expectation["notes"]["threshold"])
+    if "column_A" in kwargs:
+        return f"{kwargs['column_A']} {'>=' if kwargs.get('or_equal') else '>'} {kwargs.get('column_B')}"
+    least, most = kwargs.get("min_value"), kwargs.get("max_value")
+    limits = [] if least is None else [f"{'>' if kwargs.get('strict_min') else '>='} {least:g}"]
+    limits += [] if most is None else [f"{'<' if kwargs.get('strict_max') else '<='} {most:g}"]
+    return " and ".join(limits) or None
 
 
 @lru_cache(maxsize=8)

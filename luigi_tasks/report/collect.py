@@ -11,9 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for, shown, transaction
+from luigi_tasks.database.gaps import MissingSessions
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
 from luigi_tasks.database.standing import Retired
+from luigi_tasks.sessions import calendar_of
 
 KINDS = {
     "throttled": "Yahoo throttled for longer than the run's patience. Run again later; see [Yahoo] in luigi.cfg.",
@@ -28,6 +30,8 @@ KINDS = {
     "wrong_answer": "Currency or zone are not those of the stored bars: another security? See its listing at Yahoo.",
     "identical_series": "The bars are another ticker's. Run again; if both are one security, keep one of them.",
     "history_shrank": "The answer lacks stored sessions, so nothing was changed. Run again.",
+    "outdated_download": "The stored bars have changed since the download. Nothing was changed; run again.",
+    "restated_since": "The source has restated its history since. Run the latest as-of date, then this one again.",
     "no_bars": "The ticker has no bars in these years. Ask for more years, or take it out.",
     "data_invalid": "Too many bars break the rules. See its quarantine file; nothing of it was stored.",
     "security_not_found": "The ticker is not registered. Run RegisterSecurity for it.",
@@ -40,6 +44,9 @@ KINDS = {
     "unexpected": "An error nobody foresaw; the traceback is in the log. Please report it.",
 }
 """What to do about each kind of failure."""
+
+
+_MOST_DAYS = 10
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,6 @@ def collect(
         if marker is not None and outcome in ("succeeded", "skipped"):
             count.rows += marker["rows"]
             count.seconds += (marker["seconds"] or 0.0) if outcome == "succeeded" else 0.0
-            if item.step == "InsertOhlcv":
-                ticker.bars = marker["rows"]
             findings += [{"ticker": item.ticker, "finding": words} for words in _findings(marker["detail"])]
             if marker["detail"].get("rows"):
                 ticker.quarantined = len(marker["detail"]["rows"])
@@ -130,6 +135,9 @@ def collect(
             ticker.state, ticker.reason = "failed", ticker.reason or failure["reason"]
         elif outcome == "blocked" and ticker.state == "done":
             ticker.state = "blocked"
+    held = stored(database_url, list(states))
+    for name, bars in held.pop("by_ticker").items():
+        states[name].bars = bars
     return {
         "run_id": run["run_id"],
         "task": run["task_family"],
@@ -142,9 +150,9 @@ def collect(
         "failures": [_failure(failure) for failure in failures],
         "failures_by_kind": _by_kind(failures),
         "quarantine": quarantine,
-        "findings": findings + behind(database_url, list(states), as_of),
+        "findings": findings + missing(database_url, list(states), as_of) + behind(database_url, list(states), as_of),
         "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
-        "stored": stored(database_url, list(states)),
+        "stored": held,
         "by_ticker": [asdict(state) for state in states.values()],
     }
 
@@ -152,29 +160,76 @@ def collect(
 def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
     """What the tables hold of these tickers now."""
     chosen = securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text)))
-    bars = sa.select(
-        sa.func.count(),
-        sa.func.min(ohlcv.c.date),
-        sa.func.max(ohlcv.c.date),
-        sa.func.count(ohlcv.c.security_id.distinct()),
-    ).join_from(ohlcv, securities)
+    bars = (
+        sa.select(securities.c.ticker, sa.func.count(), sa.func.min(ohlcv.c.date), sa.func.max(ohlcv.c.date))
+        .join_from(ohlcv, securities)
+        .group_by(securities.c.ticker)
+    )
     companies = sa.select(sa.func.count(security_metadata.c.security_id.distinct())).join_from(
         security_metadata, securities
     )
     with transaction(engine_for(database_url), "the report") as connection:
-        count, first, last, with_bars = connection.execute(bars.where(chosen), {"tickers": list(tickers)}).one()
+        rows = connection.execute(bars.where(chosen), {"tickers": list(tickers)}).all()
         with_data = connection.scalar(companies.where(chosen), {"tickers": list(tickers)})
     return {
-        "bars": count,
-        "tickers_with_bars": with_bars,
+        "bars": sum(row[1] for row in rows),
+        "tickers_with_bars": len(rows),
         "tickers_with_company_data": with_data,
-        "first_session": _text(first),
-        "last_session": _text(last),
+        "first_session": _text(min((row[2] for row in rows), default=None)),
+        "last_session": _text(max((row[3] for row in rows), default=None)),
+        "by_ticker": {row[0]: row[1] for row in rows},
     }
 
 
+def missing(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
+    """Sessions that there are no bars of, by the exchanges' calendars; where many lack one, that is one finding."""
+    gaps = MissingSessions(database_url)
+    found = [
+        {
+            "ticker": outage.exchange,
+            "finding": f"{outage.missing} of {outage.securities} securities have no bar of {outage.date}: an outage of "
+            "the source; for two weeks it is asked for in every run",
+        }
+        for outage in gaps.outages(tickers, as_of)
+    ]
+    for ticker, sessions in gaps.listed(tickers, as_of).items():
+        for known, words in ((False, "the next run asks for them again"), (True, "the source has none")):
+            days = [day for day, asked in sessions if asked is known]
+            if days:
+                words = f"{_counted(len(days), 'session')} without a bar, {words}: {_days(days)}"
+                found.append({"ticker": ticker, "finding": words})
+    unknown = _without_calendar(database_url, tickers)
+    if unknown:
+        named = ", ".join(f"{exchange} ({count})" for exchange, count in sorted(unknown.items()))
+        found.append({"ticker": "exchanges", "finding": f"no calendar is known, missing sessions do not show: {named}"})
+    return found
+
+
+def _without_calendar(database_url: str, tickers: Sequence[str]) -> dict[str, int]:
+    """{exchange: how many of the tickers are listed there}, where no calendar of it is known."""
+    query = (
+        sa.select(securities.c.exchange, sa.func.count())
+        .where(securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))))
+        .where(securities.c.exchange.is_not(None))
+        .group_by(securities.c.exchange)
+    )
+    with transaction(engine_for(database_url), "the report") as connection:
+        rows = connection.execute(query, {"tickers": list(tickers)}).all()
+    return {exchange: count for exchange, count in rows if calendar_of(exchange) is None}
+
+
+def _days(days: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, days[:_MOST_DAYS]))
+    return shown + (", …" if len(days) > _MOST_DAYS else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
-    """Tickers of which the last bar is older than the last one of most others at their exchange.
+    """Tickers of which the last bar is older than the last one of most others at their exchange, where no calendar is
+    known that would tell.
 
     The exchange's last session is taken to be the day on which at least half of its tickers end.
     """
@@ -194,16 +249,33 @@ def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[di
     return [
         {"ticker": row.ticker, "finding": f"ends on {row.last}; most others at {row.exchange} on {usual[row.exchange]}"}
         for row in rows
-        if row.last < usual[row.exchange]
+        if row.last < usual[row.exchange] and calendar_of(row.exchange) is None
     ]
 
 
 def _findings(detail: Mapping[str, Any]) -> list[str]:
     """What is worth a look at a step that succeeded."""
-    found = [str(detail["ends_early"])] if detail.get("ends_early") else []
-    missing = detail.get("missing") or []
-    if missing:
-        found.append(f"{len(missing)} stored sessions are not in the answer any more: {', '.join(missing)}")
+    found = [str(detail["ends_early"])] if detail.get("ends_early") and not detail.get("calendar") else []
+    for name, words in (
+        ("missing", "stored sessions are not in the answer any more"),
+        ("withdrawn", "stored sessions were withdrawn: a split or dividend moved the others, and they were not sent"),
+    ):
+        if detail.get(name):
+            found.append(f"{len(detail[name])} {words}: {_days(detail[name])}")
+    if detail.get("off_calendar"):
+        days = detail["off_calendar"]
+        found.append(f"{_counted(len(days), 'bar')} of days on which {detail['calendar']} is closed: {_days(days)}")
+    if detail.get("refilled"):
+        days = detail["refilled"]
+        found.append(f"{_counted(len(days), 'session')} that had been missing came: {_days(days)}")
+    flagged = defaultdict(list)
+    for flag in detail.get("flagged") or []:
+        flagged[flag["rule"]].append(flag["date"])
+    found += [f"{_counted(len(days), 'bar')} against '{rule}': {_days(days)}" for rule, days in flagged.items()]
+    if detail.get("restated"):
+        count, (first, last) = detail["revised"]["restatement"], detail["restated"]
+        bars, were = _counted(count, "bar"), "was" if count == 1 else "were"
+        found.append(f"{bars} from {first} to {last} {were} changed by the source, not by a split or dividend")
     return found
 
 

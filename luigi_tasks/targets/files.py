@@ -68,7 +68,7 @@ class ParquetTarget(FileTarget):
         if "volume" in frame and frame["volume"].dtype.kind == "f":
             # Where a volume is not known, or is no whole number, as downloaded.
             types["volume"] = pa.float64()
-        metadata = {bars.FACTS: json.dumps(frame.attrs[bars.FACTS])} if bars.FACTS in frame.attrs else None
+        metadata = {name: json.dumps(frame.attrs[name]) for name in bars.ATTRS if name in frame.attrs}
         fields = [field.with_type(types.get(field.name, field.type)) for field in table.schema]
         table = table.cast(pa.schema(fields, metadata=metadata))
         self._write(lambda part: pq.write_table(table, part, compression="zstd"))
@@ -84,9 +84,12 @@ class ParquetTarget(FileTarget):
             # Not read_table: its dataset machinery and threads cost more than a file of this size.
             table = pq.ParquetFile(self.path).read(use_threads=False)
             frame = bars.from_arrow(table)
-            facts = (table.schema.metadata or {}).get(bars.FACTS.encode())
-            if facts is not None:
-                frame.attrs[bars.FACTS] = json.loads(facts)
+            extra = [name for name in table.column_names if name not in bars.COLUMNS]
+            if extra:
+                rows = table.to_pandas().sort_values("date", kind="stable").reset_index(drop=True)
+                frame = frame.join(rows[extra])
+            kept = table.schema.metadata or {}
+            frame.attrs = {name: json.loads(kept[name.encode()]) for name in bars.ATTRS if name.encode() in kept}
             return frame
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreUnwritable(str(self.path), f"cannot be read ({error})", "Delete it and run again.") from error

@@ -25,6 +25,19 @@ class MarkerTarget(luigi.Target):
         return bool(Ledger(self._database_url).done([self.task_id]))
 
 
+class HistoryMarkerTarget(MarkerTarget):
+    """Exists also where the bars from `start` on are stored as of that date or a later one."""
+
+    def __init__(self, database_url: str, task_id: str, ticker: str, start: dt.date, as_of: dt.date) -> None:
+        super().__init__(database_url, task_id)
+        self._ticker, self._start, self._as_of = ticker, start, as_of
+
+    def exists(self) -> bool:
+        if super().exists():
+            return True
+        return bool(Standing(self._database_url).with_history([self._ticker], self._start, self._as_of))
+
+
 class FreshMarkerTarget(MarkerTarget):
     """Exists also where the company data of an earlier as-of date is fresh enough."""
 

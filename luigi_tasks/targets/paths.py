@@ -1,6 +1,7 @@
 """Every path in the store, as pure functions; the one place that turns a ticker into a file name.
 
-STORE/raw_bars/as_of=2026-11-23/years_back=10/AAPL.parquet        as downloaded
+STORE/raw_bars/as_of=2026-11-23/years_back=10/AAPL.parquet        as downloaded: all, or the last sessions
+STORE/raw_bars/as_of=2026-11-23/years_back=10/full/AAPL.parquet   the same for a run with --full
 STORE/valid_bars/…/AAPL.parquet                                   what may be stored
 STORE/verdicts/…/AAPL.json                                        what Great Expectations said
 STORE/quarantine/…/AAPL.parquet                                   the bars that broke a rule, and which
@@ -46,13 +47,17 @@ def _escaped(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
-def bars(store: Path, kind: str, as_of: dt.date, years_back: int, ticker: str) -> Path:
+def bars(store: Path, kind: str, as_of: dt.date, years_back: int, ticker: str, *, full: bool = False) -> Path:
     """`kind` is raw_bars, valid_bars or quarantine."""
-    return store / kind / f"as_of={as_of}" / f"years_back={years_back}" / f"{file_name(ticker)}.parquet"
+    return store / kind / _question(as_of, years_back, full) / f"{file_name(ticker)}.parquet"
 
 
-def verdict(store: Path, as_of: dt.date, years_back: int, ticker: str) -> Path:
-    return store / "verdicts" / f"as_of={as_of}" / f"years_back={years_back}" / f"{file_name(ticker)}.json"
+def verdict(store: Path, as_of: dt.date, years_back: int, ticker: str, *, full: bool = False) -> Path:
+    return store / "verdicts" / _question(as_of, years_back, full) / f"{file_name(ticker)}.json"
+
+
+def _question(as_of: dt.date, years_back: int, full: bool) -> Path:
+    return Path(f"as_of={as_of}", f"years_back={years_back}", *["full"] * full)
 
 
 def company(store: Path, as_of: dt.date, ticker: str) -> Path:

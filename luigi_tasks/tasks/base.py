@@ -16,9 +16,11 @@ from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
 from luigi_tasks.market import tickers
+from luigi_tasks.targets import paths
+from luigi_tasks.targets.files import ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily, latest_today, today
+from luigi_tasks.tasks.parameters import CommaSeparated, Full, OfFamily, latest_today, today
 
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
@@ -118,6 +120,17 @@ class TickerTask(PipelineTask):
     def marker(self, rows: int, **detail: Any) -> Marker:
         """The marker to write together with this step's data; `detail` is for the report."""
         return Marker(self.step(), rows, detail)
+
+
+class HistoryTask(TickerTask):
+    """A step of a ticker's bars."""
+
+    full: bool = Full()
+
+    def bars_target(self, kind: str) -> ParquetTarget:
+        """The file of these bars: `kind` is raw_bars, valid_bars or quarantine."""
+        store = settings.load().store
+        return ParquetTarget(paths.bars(store, kind, self.date, self.years_back, self.ticker, full=self.full))
 
 
 class MarkedTask(TickerTask):

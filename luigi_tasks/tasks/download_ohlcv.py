@@ -4,41 +4,60 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from luigi_tasks import settings
 from luigi_tasks.database.standing import Standing
 from luigi_tasks.errors import Delisted, NoBars, NoSuchTicker, SecuritiesMasterError
-from luigi_tasks.targets import paths
+from luigi_tasks.schedule import Span, to_ask
 from luigi_tasks.targets.files import ParquetTarget
-from luigi_tasks.tasks.base import AskingTask, TickerTask, client, database_url, first_day, pipeline, source
+from luigi_tasks.tasks.base import AskingTask, HistoryTask, client, database_url, first_day, pipeline, source
 from luigi_tasks.tasks.parameters import today
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
 
-class DownloadOhlcv(AskingTask, TickerTask):
-    """Downloads the bars with dividends and splits, from `years_back` years before the as-of date up to it."""
+class DownloadOhlcv(AskingTask, HistoryTask):
+    """Downloads the bars with dividends and splits, from `years_back` years before the as-of date up to it.
+
+    Of a ticker that is stored only the last sessions, unless they show that what comes before was restated.
+    """
 
     resources = {"yfinance_api": 1}
 
     def output(self) -> ParquetTarget:
-        return ParquetTarget(paths.bars(settings.load().store, "raw_bars", self.date, self.years_back, self.ticker))
+        return self.bars_target("raw_bars")
 
     def run(self) -> None:
-        start, scraper = first_day(self.date, self.years_back), pipeline()
+        # Not at the top: it loads pandas, which the parent does without until there is work.
+        from luigi_tasks.history import download
+
+        chosen, start = settings.load(), first_day(self.date, self.years_back)
         known = self.with_retries(lambda: client().security(self.ticker)) or {}
+        stored = self.with_retries(lambda: client().stored(self.ticker, self.date, chosen.overlap_sessions))
+        days = partial(to_ask, self.ticker, stored, start, self.date, chosen.whole_days)
         zone = known.get("time_zone")
         try:
-            bars = self.with_retries(lambda: scraper.scrape_date_range(self.ticker, start, self.date, zone))
+            bars = download(lambda days: self._ask(days, zone), self._stored, days(full=self.full), days(full=True))
         except NoSuchTicker as error:
-            if settings.load().source == "yahoo":
+            if chosen.source == "yahoo":
                 self.with_retries(lambda: Standing(database_url()).absent(self.ticker, today(), self._witnesses_answer))
             raise _gone(error, known) from error
         if bars is None:
             raise NoBars(self.ticker, f"has no bars from {start} to {self.date}")
         self.output().write(bars)
         self.say(f"{len(bars):,} bars")
+
+    def _ask(self, days: Span, zone: str | None) -> DataFrame | None:
+        scraper = pipeline()
+        return self.with_retries(lambda: scraper.scrape_date_range(self.ticker, days.start, days.end, zone))
+
+    def _stored(self, days: Span) -> DataFrame:
+        return self.with_retries(lambda: client().bars(self.ticker, days.start, days.end))
 
     def _witnesses_answer(self) -> bool:
         """Whether Yahoo has recent bars of the well-known tickers: if not, its "no such ticker" proves nothing."""

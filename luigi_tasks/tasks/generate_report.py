@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
 from luigi_tasks.report import collect, render
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
-from luigi_tasks.tasks.base import TickerTask, database_url
+from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UNIVERSE
@@ -26,7 +25,8 @@ from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import TickerBatch, fresh_tickers, pipelines, resting_tickers
+from luigi_tasks.tasks.ticker_batch import TickerBatch, already, pipelines, resting_tickers
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
 STEPS: tuple[type[TickerTask], ...] = (
@@ -95,8 +95,8 @@ class GenerateReport(luigi.Task):
             families = tuple(step for step in STEPS if any(isinstance(task, step) for task in tasks))
         names = [family.get_task_family() for family in families]
         members = sorted({task.ticker for task in tasks})
-        fresh, resting = fresh_tickers(members, root.date), resting_tickers(members)
-        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t, fresh)) for t in tasks]
+        there, resting = _already(tasks), resting_tickers(members)
+        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t, there)) for t in tasks]
         document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],
@@ -142,9 +142,20 @@ def _gave_up(document: dict[str, Any]) -> str:
     return ""
 
 
-def _receipt(task: TickerTask, fresh: Collection[str]) -> tuple[int, dict[str, Any]] | None:
-    if isinstance(task, (DownloadMetadata, InsertMetadata)) and task.ticker in fresh:
-        return 1, {}
+def _already(tasks: list[TickerTask]) -> dict[type[TickerTask], set[str]]:
+    """{step: tickers of which there was nothing to do}, for the steps before those that store, too."""
+    # Those of the bars last: they know whether the whole history was wanted.
+    by_ticker = {task.ticker: task for task in sorted(tasks, key=lambda task: isinstance(task, HistoryTask))}
+    there = already([task.clone(TickerPipeline) for task in by_ticker.values()])
+    bars, company = there.get(InsertOhlcv, set()), there.get(InsertMetadata, set())
+    return dict.fromkeys((DownloadOhlcv, ValidateOhlcv, InsertOhlcv), bars) | dict.fromkeys(
+        (DownloadMetadata, InsertMetadata), company
+    )
+
+
+def _receipt(task: TickerTask, there: dict[type[TickerTask], set[str]]) -> tuple[int, dict[str, Any]] | None:
+    if task.ticker in there.get(type(task), ()):
+        return 0, {}
     targets = luigi.task.flatten(task.output())
     whole = all(isinstance(target, FileTarget) and target.exists() for target in targets)
     return task.receipt() if whole else None

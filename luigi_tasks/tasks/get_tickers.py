@@ -68,7 +68,15 @@ class GetTickers(UniverseTask):
         return self.snapshot("listed")
 
     def run(self) -> None:
-        self.output().write({"as_of": str(self.date), "tickers": self.listed()})
+        universe = UniverseFile.read(settings.load().universe_file)
+        self.output().write(
+            {
+                "as_of": str(self.date),
+                "tickers": self.listed(),
+                "whole": [] if self.tickers else list(self.groupings or universe.default),
+                "renamed": universe.renamed,
+            }
+        )
 
     def listed(self) -> dict[str, list[str]]:
         """{text as listed: groupings}. Tickers given by name are looked up in every grouping, to know theirs."""

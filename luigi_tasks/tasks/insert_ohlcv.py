@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import logging
+from collections.abc import Iterator
 
 import luigi
 
-from luigi_tasks.errors import HistoryShrank, IdenticalSeries, WrongAnswer
-from luigi_tasks.tasks.base import MarkedTask, client, first_day
+from luigi_tasks.errors import HistoryShrank, IdenticalSeries, OutdatedDownload, RestatedSince, WrongAnswer
+from luigi_tasks.schedule import Span
+from luigi_tasks.targets.marker import HistoryMarkerTarget, MarkerTarget
+from luigi_tasks.tasks.base import HistoryTask, MarkedTask, client, database_url, first_day
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
+logger = logging.getLogger(__name__)
 
-class InsertOhlcv(MarkedTask):
+
+class InsertOhlcv(HistoryTask, MarkedTask):
     """Stores the bars, what the source says of the security, and the marker that says so, in one transaction."""
 
     def requires(self) -> list[luigi.Task]:
         return [self.clone(RegisterSecurity), self.clone(ValidateOhlcv)]
 
-    def run(self) -> None:
+    def output(self) -> MarkerTarget:
+        if self.full:
+            return super().output()
+        start = first_day(self.date, self.years_back)
+        return HistoryMarkerTarget(database_url(), self.task_id, self.ticker, start, self.date)
+
+    def run(self) -> Iterator[luigi.Task]:
         # Not at the top: both load pandas, which the parent does without until there is work.
         from luigi_tasks import bars
         from luigi_tasks.database.client import Window
 
         valid, verdict = self.clone(ValidateOhlcv).output()
-        frame, refused = valid.read(), verdict.read()["rows"]
-        left_out = [dt.date.fromisoformat(row["date"]) for row in refused if row["date"] != "NaT"]
-        window = Window(first_day(self.date, self.years_back), self.date, left_out)
-        marker = self.marker(rows=len(frame), ends_early=bars.ends_early(frame, left_out, self.date))
+        frame, quarantine = valid.read(), self.bars_target("quarantine")
+        refused = quarantine.read() if verdict.read()["quarantined"] else None
+        window = Window(Span.from_json(frame.attrs[bars.ASKED]), self.date, refused)
+        marker = self.marker(rows=len(frame), ends_early=bars.ends_early(frame, window.left_out, self.date))
         try:
             self.with_retries(lambda: client().insert_ohlcv(self.ticker, frame, window=window, marker=marker))
-        except (WrongAnswer, IdenticalSeries, HistoryShrank):
-            # So that a rerun asks the source again.
-            for target in (*self.clone(ValidateOhlcv).output(), self.clone(DownloadOhlcv).output()):
-                target.remove()
+        except OutdatedDownload as error:
+            # Somebody stored other bars in between, as of another date perhaps.
+            logger.info("%s; downloading anew", error)
+            self._ask_again()
+            yield self.clone(ValidateOhlcv)
+        except (WrongAnswer, IdenticalSeries, HistoryShrank, RestatedSince):
+            self._ask_again()
             raise
         self.say(f"{len(frame):,} bars stored")
+
+    def _ask_again(self) -> None:
+        """Take the files away, so that whoever comes next asks the source."""
+        for target in (*self.clone(ValidateOhlcv).output(), self.clone(DownloadOhlcv).output()):
+            target.remove()

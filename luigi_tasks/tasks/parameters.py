@@ -42,6 +42,17 @@ class OfFamily(luigi.IntParameter):
         )
 
 
+class Full(luigi.BoolParameter):
+    """Whether the whole history is asked for, whatever is stored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            default=False,
+            description="ask for the whole history, whatever is stored",
+            parsing=luigi.BoolParameter.IMPLICIT_PARSING,
+        )
+
+
 def today() -> dt.date:
     """Today in UTC: the same everywhere, so that machines in several time zones mean one as-of date."""
     return dt.datetime.now(dt.UTC).date()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from luigi_tasks import settings
 from luigi_tasks.budget import Kind
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.market.universe import validate
+from luigi_tasks.market.universe import UniverseFile, validate
 from luigi_tasks.tasks.base import TickerTask, budget, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -16,8 +16,7 @@ from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import fresh_tickers, pipelines, resting_tickers, unfinished
-from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+from luigi_tasks.tasks.ticker_batch import already, pipelines, resting_tickers, unfinished
 
 STATES = {
     "new": "never stored",
@@ -64,7 +63,8 @@ class Plan:
 
 def plan(run: RunAll) -> Plan:
     """The plan for the run that would begin now. Raises ConfigurationError for a list that no run can use."""
-    verdict = validate(run.clone(GetTickers).listed(), run.ticker_limit)
+    renamed = UniverseFile.read(settings.load().universe_file).renamed
+    verdict = validate(run.clone(GetTickers).listed(), run.ticker_limit, renamed)
     every = pipelines(run, verdict.accepted)
     names = list(verdict.accepted)
     resting, waiting = resting_tickers(names), unfinished(every)
@@ -85,16 +85,18 @@ def plan(run: RunAll) -> Plan:
     markers = ledger.done(
         {pipeline.clone(step).task_id for pipeline in waiting for step in (InsertOhlcv, InsertMetadata)}
     )
-    fresh = fresh_tickers(names, run.date)
+    there = already(waiting)
 
-    def wanted(pipeline: TickerPipeline, stored_by: type[TickerTask], download: type[TickerTask]) -> bool:
-        return pipeline.clone(stored_by).task_id not in markers and not pipeline.clone(download).complete()
+    def wanted(stored_by: type[TickerTask], download: type[TickerTask]) -> int:
+        return sum(
+            pipeline.clone(stored_by).task_id not in markers and not pipeline.clone(download).complete()
+            for pipeline in waiting
+            if pipeline.ticker not in there.get(stored_by, ())
+        )
 
     requests: dict[Kind, int] = {
-        "prices": sum(wanted(pipeline, InsertOhlcv, DownloadOhlcv) for pipeline in waiting),
-        "company": sum(
-            wanted(pipeline, InsertMetadata, DownloadMetadata) for pipeline in waiting if pipeline.ticker not in fresh
-        ),
+        "prices": wanted(InsertOhlcv, DownloadOhlcv),
+        "company": wanted(InsertMetadata, DownloadMetadata),
     }
     if settings.load().source != "yahoo":
         return Plan(str(run.date), states, len(verdict.rejected), {}, None, 0.0)

@@ -13,4 +13,4 @@ class RegisterSecurity(MarkedTask):
 
     def run(self) -> None:
         marker = self.marker(rows=1)
-        self.with_retries(lambda: client().insert_security(self.ticker, self.groupings, marker=marker))
+        self.with_retries(lambda: client().insert_security(self.ticker, self.groupings, as_of=self.date, marker=marker))

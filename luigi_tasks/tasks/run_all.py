@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterable, Iterator
 
 import luigi
 
@@ -15,7 +16,8 @@ from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UniverseTask
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.parameters import OfFamily
+from luigi_tasks.tasks.parameters import Full, OfFamily
+from luigi_tasks.tasks.record_universe import RecordUniverse
 from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
@@ -25,6 +27,7 @@ class RunAll(UniverseTask, luigi.WrapperTask):
     """Wraps the pipelines of all valid tickers; complete when every one of them is."""
 
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    full: bool = Full()
     priority: int = OfFamily(default=-20, description="higher runs first")
 
     def check_parameters(self) -> None:
@@ -37,14 +40,27 @@ class RunAll(UniverseTask, luigi.WrapperTask):
 
     def complete(self) -> bool:
         invocation.begin(self)
-        return self.requires().complete() and not unfinished(pipelines(self, self.members()))
+        return (
+            self.requires().complete()
+            and self._universe().complete()
+            and not unfinished(pipelines(self, self.members()))
+        )
+
+    @classmethod
+    def bulk_complete(cls, parameter_tuples: Iterable[dt.date]) -> list[dt.date]:
+        """Those of the as-of dates that are done: how Luigi's range tools ask."""
+        return [date for date in parameter_tuples if cls(date=date).complete()]
 
     def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
         waiting = unfinished(pipelines(self, self.members()))
         if any(_has_to_download(pipeline) for pipeline in waiting):
             yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
+        yield self._universe()
         tickers = {pipeline.ticker for pipeline in waiting}
         yield [batch for batch, members in self._batches() if tickers & members]
+
+    def _universe(self) -> RecordUniverse:
+        return RecordUniverse(date=self.date, universe=self.digest())
 
     def members(self) -> dict[str, list[str]]:
         """{ticker: groupings} of the validated list."""

@@ -7,8 +7,7 @@ it wants the same `yfinance_api` unit as a download: the next batch opens exactl
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import luigi
 
@@ -17,10 +16,10 @@ from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.standing import Retired, Standing
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
-from luigi_tasks.tasks.base import PipelineTask, TickerTask, budget, database_url
+from luigi_tasks.tasks.base import PipelineTask, TickerTask, budget, database_url, first_day
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.parameters import OfFamily, today
+from luigi_tasks.tasks.parameters import Full, OfFamily, today
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
@@ -32,6 +31,7 @@ class TickerBatch(PipelineTask):
     """Runs the pipelines of tickers number `first` to `first + size - 1` of a validated list."""
 
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    full: bool = Full()
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
@@ -65,13 +65,9 @@ def unfinished(pipelines: list[TickerPipeline]) -> list[TickerPipeline]:
     if not pipelines:
         return []
     tickers = [pipeline.ticker for pipeline in pipelines]
-    resting, fresh = resting_tickers(tickers), fresh_tickers(tickers, pipelines[0].date)
+    resting, there = resting_tickers(tickers), already(pipelines)
     wanted = {
-        pipeline: {
-            step.task_id
-            for step in stored_steps(pipeline)
-            if not (isinstance(step, InsertMetadata) and step.ticker in fresh)
-        }
+        pipeline: {step.task_id for step in stored_steps(pipeline) if step.ticker not in there.get(type(step), ())}
         for pipeline in pipelines
         if pipeline.ticker not in resting
     }
@@ -87,9 +83,17 @@ def resting_tickers(tickers: list[str]) -> dict[str, Retired]:
     return {ticker: entry for ticker, entry in retired.items() if today() < entry.next}
 
 
-def fresh_tickers(tickers: list[str], as_of: dt.date) -> set[str]:
-    """Those whose company data need not be asked for as of that date."""
-    return Standing(database_url()).fresh_metadata(tickers, as_of, settings.load().refresh_days)
+def already(pipelines: Sequence[TickerPipeline]) -> dict[type[TickerTask], set[str]]:
+    """{step: tickers of which it need not be done}, whatever the markers say: fresh company data; bars that are stored
+    as of a later date. The pipelines differ in nothing but their tickers."""
+    if not pipelines:
+        return {}
+    first, tickers, standing = pipelines[0], [pipeline.ticker for pipeline in pipelines], Standing(database_url())
+    fresh = standing.fresh_metadata(tickers, first.date, settings.load().refresh_days)
+    if first.full:
+        return {InsertMetadata: fresh}
+    stored = standing.with_history(tickers, first_day(first.date, first.years_back), first.date)
+    return {InsertMetadata: fresh, InsertOhlcv: stored}
 
 
 def stored_steps(pipeline: TickerTask) -> list[TickerTask]:

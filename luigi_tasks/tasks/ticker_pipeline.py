@@ -6,7 +6,7 @@ import logging
 
 import luigi
 
-from luigi_tasks.tasks.base import TickerTask
+from luigi_tasks.tasks.base import HistoryTask
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
@@ -14,7 +14,7 @@ from luigi_tasks.tasks.register_security import RegisterSecurity
 logger = logging.getLogger(__name__)
 
 
-class TickerPipeline(TickerTask, luigi.WrapperTask):
+class TickerPipeline(HistoryTask, luigi.WrapperTask):
     """Complete when the ticker is registered and its bars and company data are stored."""
 
     def requires(self) -> list[luigi.Task]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from typing import TYPE_CHECKING, Any
 
 from luigi_tasks import settings
 from luigi_tasks.errors import InvalidData
+from luigi_tasks.schedule import Span
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget, ParquetTarget
-from luigi_tasks.tasks.base import TickerTask, pipeline
+from luigi_tasks.tasks.base import HistoryTask, client, pipeline
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-class ValidateOhlcv(TickerTask):
+_LOOK_BACK = dt.timedelta(days=60)
+
+
+class ValidateOhlcv(HistoryTask):
     """Runs the Great Expectations suite; bars that break a rule go to quarantine with the rules they broke."""
 
     def requires(self) -> DownloadOhlcv:
@@ -20,28 +27,38 @@ class ValidateOhlcv(TickerTask):
         return task
 
     def output(self) -> list[ParquetTarget | JsonTarget]:
-        return [self._bars("valid_bars"), self._verdict()]
+        return [self.bars_target("valid_bars"), self._verdict()]
 
     def run(self) -> None:
-        downloaded = self.requires().output()
-        verdict = pipeline().examine_ohlcv(downloaded.read(), self.ticker)
+        # Not at the top: it loads pandas, which the parent does without until there is work.
+        from luigi_tasks.bars import ASKED
+
+        downloaded, quarantine = self.requires().output(), self.bars_target("quarantine")
+        frame = downloaded.read()
+        verdict = pipeline().examine_ohlcv(frame, self.ticker, self._context(frame.attrs[ASKED]))
         if len(verdict.quarantined):
-            self._bars("quarantine").write(verdict.quarantined)
+            quarantine.write(verdict.quarantined)
         else:
-            self._bars("quarantine").remove()
+            quarantine.remove()
         self._verdict().write(verdict.summary())
         if verdict.condemned:
             # So that a rerun asks the source again; what it sent is in quarantine.
             downloaded.remove()
-            raise InvalidData(self.ticker, verdict.condemned, f"Its bars are in {self._bars('quarantine').path}.")
-        self._bars("valid_bars").write(verdict.valid)
+            raise InvalidData(self.ticker, verdict.condemned, f"Its bars are in {quarantine.path}.")
+        self.bars_target("valid_bars").write(verdict.valid)
         self.say(f"{len(verdict.valid):,} bars valid, {len(verdict.quarantined):,} quarantined")
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
-        return self._bars("valid_bars").rows(), self._verdict().read()
+        return self.bars_target("valid_bars").rows(), self._verdict().read()
 
-    def _bars(self, kind: str) -> ParquetTarget:
-        return ParquetTarget(paths.bars(settings.load().store, kind, self.date, self.years_back, self.ticker))
+    def _context(self, asked: dict[str, Any]) -> DataFrame | None:
+        """The stored bars before the days that were asked for, for the rules that look back."""
+        span = Span.from_json(asked)
+        if span.whole:
+            return None
+        before = span.start - dt.timedelta(days=1)
+        return self.with_retries(lambda: client().bars(self.ticker, before - _LOOK_BACK, before))
 
     def _verdict(self) -> JsonTarget:
-        return JsonTarget(paths.verdict(settings.load().store, self.date, self.years_back, self.ticker))
+        store = settings.load().store
+        return JsonTarget(paths.verdict(store, self.date, self.years_back, self.ticker, full=self.full))

@@ -22,11 +22,13 @@ class ValidateTickers(UniverseTask):
         return self.snapshot("validated")
 
     def run(self) -> None:
-        verdict = validate(self.requires().output().read()["tickers"], self.ticker_limit)
+        listed = self.requires().output().read()
+        verdict = validate(listed["tickers"], self.ticker_limit, listed["renamed"])
         if not verdict.accepted:
             reasons = "; ".join(f"{item['ticker']!r} {item['reason']}" for item in verdict.rejected[:5])
             raise ConfigurationError("the list of tickers", f"has none that can be run: {reasons}")
-        self.output().write({"as_of": str(self.date), **dataclasses.asdict(verdict)})
+        known = {"whole": [] if self.ticker_limit else listed["whole"], "renamed": listed["renamed"]}
+        self.output().write({"as_of": str(self.date), **known, **dataclasses.asdict(verdict)})
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
         document = self.output().read()

@@ -167,8 +167,8 @@ def test_the_table_itself_refuses_an_impossible_bar(client: YfinanceClient, data
     good |= {"dividends": "0", "stock_splits": "0"}
     for values, refused in ((good | IMPOSSIBLE[name], True), (good, False)):
         names, numbers = ", ".join(values), ", ".join(values.values())
-        row = f"SELECT security_id, '2024-01-02', {numbers} FROM securities"
-        statement = f"INSERT INTO ohlcv (security_id, date, {names}) {row}"
+        row = f"SELECT security_id, '2024-01-02', '2024-01-02', {numbers} FROM securities"
+        statement = f"INSERT INTO ohlcv (security_id, date, as_of, {names}) {row}"
         with engine_for(database_url).connect() as connection:
             if refused:
                 with pytest.raises(sa.exc.IntegrityError, match=f"ohlcv_{name}_check"):
@@ -180,8 +180,8 @@ def test_the_table_itself_refuses_an_impossible_bar(client: YfinanceClient, data
 
 def test_nan_is_no_price_for_the_table(client: YfinanceClient, database_url: str) -> None:
     statement = (
-        "INSERT INTO ohlcv (security_id, date, open, high, low, close, volume) "
-        "SELECT security_id, '2024-01-02', 'NaN', 'NaN', 'NaN', 'NaN', 1 FROM securities"
+        "INSERT INTO ohlcv (security_id, date, as_of, open, high, low, close, volume) "
+        "SELECT security_id, '2024-01-02', '2024-01-02', 'NaN', 'NaN', 'NaN', 'NaN', 1 FROM securities"
     )
     with engine_for(database_url).connect() as connection, pytest.raises(sa.exc.IntegrityError, match="finite"):
         connection.execute(sa.text(statement))

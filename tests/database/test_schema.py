@@ -13,7 +13,8 @@ from luigi_tasks.database.schema import PRICE_CHECKS, metadata
 CATALOGUE = {
     "columns": """
         SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity, identity_generation
-        FROM information_schema.columns WHERE table_schema = :schema
+        FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+        WHERE table_schema = :schema AND table_type = 'BASE TABLE'
     """,
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
@@ -79,8 +80,27 @@ def test_bars_and_company_data_go_with_their_security(emptied_url: str) -> None:
     with engine_for(emptied_url).begin() as connection:
         for statement in (
             "INSERT INTO securities (ticker) VALUES ('AAA'), ('BBB')",
-            "INSERT INTO ohlcv SELECT security_id, '2024-01-02', 1, 1, 1, 1, NULL, 1 FROM securities",
-            "INSERT INTO security_groupings (security_id, \"grouping\") SELECT security_id, 'a' FROM securities",
+            (
+                "INSERT INTO ohlcv SELECT security_id, '2024-01-02', 1, 1, 1, 1, NULL, 1, 0, 0, '2024-01-02' "
+                "FROM securities"
+            ),
+            (
+                'INSERT INTO security_groupings (security_id, "grouping", valid_from) '
+                "SELECT security_id, 'a', '2024-01-02' FROM securities"
+            ),
+            (
+                "INSERT INTO ohlcv_revisions (security_id, date, as_of, until, why, open, high, low, close, volume, "
+                "dividends, stock_splits) SELECT security_id, '2024-01-02', '2024-01-02', '2024-01-03', 'split', "
+                "1, 1, 1, 1, 1, 0, 0 FROM securities"
+            ),
+            (
+                "INSERT INTO quarantined_bars (security_id, date, number, broken, as_of) "
+                "SELECT security_id, '2024-01-02', 0, '[]', '2024-01-02' FROM securities"
+            ),
+            (
+                "INSERT INTO missing_sessions (security_id, date, noticed) "
+                "SELECT security_id, '2024-01-02', '2024-01-02' FROM securities"
+            ),
             (
                 "INSERT INTO security_metadata (security_id, as_of, answer) "
                 "SELECT security_id, '2024-01-02', '{}' FROM securities"
@@ -90,10 +110,18 @@ def test_bars_and_company_data_go_with_their_security(emptied_url: str) -> None:
             connection.execute(sa.text(statement))
         left = [
             connection.scalar(sa.text(f"SELECT count(*) FROM {table}"))
-            for table in ("securities", "ohlcv", "security_groupings", "security_metadata")
+            for table in (
+                "securities",
+                "ohlcv",
+                "security_groupings",
+                "security_metadata",
+                "ohlcv_revisions",
+                "quarantined_bars",
+                "missing_sessions",
+            )
         ]
 
-    assert left == [1, 1, 1, 1]
+    assert left == [1] * 7
 
 
 OTHER_RULES = {
@@ -101,8 +129,17 @@ OTHER_RULES = {
     "store_source_pkey": "INSERT INTO store_source (name) VALUES ('first'), ('second')",
     "securities_ticker_check": "INSERT INTO securities (ticker) VALUES ('brk-b')",
     "securities_ticker_key": "INSERT INTO securities (ticker) VALUES ('A'), ('A')",
-    "security_groupings_grouping_check": "INSERT INTO security_groupings (security_id, \"grouping\") VALUES (1, '')",
-    "security_groupings_security_id_fkey": "INSERT INTO security_groupings VALUES (-1, 'a')",
+    "securities_history_check": "INSERT INTO securities (ticker, bars_as_of) VALUES ('A', '2024-01-02')",
+    "security_groupings_grouping_check": (
+        "INSERT INTO security_groupings (security_id, \"grouping\", valid_from) VALUES (1, '', '2024-01-02')"
+    ),
+    "security_groupings_security_id_fkey": (
+        "INSERT INTO security_groupings (security_id, \"grouping\", valid_from) VALUES (-1, 'a', '2024-01-02')"
+    ),
+    "security_groupings_valid_check": (
+        'INSERT INTO security_groupings (security_id, "grouping", valid_from, valid_to) '
+        "VALUES (1, 'a', '2024-01-02', '2024-01-02')"
+    ),
     "runs_outcome_check": "INSERT INTO runs (run_id, task_family, parameters, outcome) VALUES ('r', 'F', '{}', 'well')",
     **{
         f"security_metadata_{name}_check": f"INSERT INTO security_metadata (security_id, as_of, answer, {name}) "

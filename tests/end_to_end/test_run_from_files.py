@@ -118,15 +118,34 @@ def test_bad_bars_are_quarantined_with_their_rules_and_good_ones_stored(workspac
     run = workspace.run(*ARGUMENTS)
 
     assert run.code == 0, run
-    bad_day = str(frame.loc[7, "date"])[:10]
+    bad, bad_day = frame.loc[7], str(frame.loc[7, "date"])[:10]
     assert workspace.query("SELECT count(*) FROM ohlcv") == [39]
     assert workspace.query("SELECT count(*) FROM ohlcv WHERE date = :day", day=bad_day) == [0]
     assert report(workspace)["quarantine"] == [
         {
             "ticker": "AAA",
-            "rows": [{"date": bad_day, "rules": "high is the highest price; low is the lowest price"}],
+            "rows": [
+                {
+                    "date": bad_day,
+                    "rules": "high is the highest price; low is the lowest price",
+                    "broken": [
+                        {
+                            "rule": "high is the highest price",
+                            "value": {"high": bad["high"], "greatest_price": max(bad["open"], bad["close"])},
+                            "threshold": "high >= greatest_price",
+                        },
+                        {
+                            "rule": "low is the lowest price",
+                            "value": {"least_price": bad["high"], "low": bad["low"]},
+                            "threshold": "least_price >= low",
+                        },
+                    ],
+                }
+            ],
         }
     ]
+    kept_row = workspace.query("SELECT date::text, high, broken FROM quarantined_bars")
+    assert kept_row == [(bad_day, bad["high"], report(workspace)["quarantine"][0]["rows"][0]["broken"])]
     kept = pd.read_parquet(next((workspace.store / "store/test/quarantine").rglob("AAA.parquet")))
     assert kept["rules"].tolist() == ["high is the highest price; low is the lowest price"]
 

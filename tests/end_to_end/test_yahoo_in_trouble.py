@@ -229,7 +229,7 @@ def test_a_history_that_ends_early_is_stored_and_told(workspace: Workspace, yaho
     run = workspace.run(*arguments("T00", "T01"))
 
     assert run.code == 0, run
-    assert "T00: ends on 2024-03-14, though it traded on 2024-03-15" in run.out
+    assert "T00: 1 session without a bar, the next run asks for them again: 2024-03-15" in run.out
     assert workspace.query("SELECT count(*) FROM ohlcv") == [2 * BARS - 1]
 
 

@@ -59,20 +59,34 @@ def test_valid_and_quarantined_are_all_the_bars_with_all_their_columns() -> None
     verdict = judge(frame, "AAA", SUITE, 0.05)
 
     assert list(verdict.valid.columns) == list(bars.COLUMNS)
-    assert list(verdict.quarantined.columns) == [*bars.COLUMNS, "rules"]
-    again = pd.concat([verdict.valid, verdict.quarantined.drop(columns="rules")]).sort_values("date", ignore_index=True)
+    assert list(verdict.quarantined.columns) == [*bars.COLUMNS, "rules", "broken"]
+    again = pd.concat([verdict.valid, verdict.quarantined[list(bars.COLUMNS)]]).sort_values("date", ignore_index=True)
     pd.testing.assert_frame_equal(again, frame, check_exact=True)
 
 
-@pytest.mark.parametrize(("bad", "condemned"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(("bad", "condemned"), [(1, False), (8, False), (9, True)])
 def test_just_the_allowed_share_of_bad_bars_is_allowed(bad: int, condemned: bool) -> None:
     frame = make_bars(days=40)
     frame["low"] = frame["low"].mask(frame.index < bad, -1.0)
 
-    verdict = judge(frame, "AAA", SUITE, 2 / 40)
+    verdict = judge(frame, "AAA", SUITE, 8 / 40)
 
     assert bool(verdict.condemned) is condemned
     assert len(verdict.quarantined) == (40 if condemned else bad)
+
+
+@pytest.mark.parametrize(("bad", "condemned"), [(1, False), (5, False), (6, True)])
+def test_a_few_bad_bars_of_a_short_download_do_not_condemn_the_others(bad: int, condemned: bool) -> None:
+    frame = make_bars(days=11)
+    frame["low"] = frame["low"].mask(frame.index < bad, -1.0)
+
+    assert bool(judge(frame, "AAA", SUITE, 0.05).condemned) is condemned
+
+
+def test_where_no_bar_is_good_all_are_condemned() -> None:
+    frame = make_bars(days=2).assign(low=-1.0)
+
+    assert judge(frame, "AAA", SUITE, 0.05).condemned
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

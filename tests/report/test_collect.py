@@ -78,7 +78,6 @@ def test_a_step_done_in_this_run_succeeded_and_one_done_before_was_skipped(run: 
     assert counts(document, "DownloadOhlcv") == {"skipped": 1, "rows": 6}
     assert states(document) == {"NEW": "done", "OLD": "done"}
     assert document["tickers"] == {"done": 2, "all": 2}
-    assert {item["ticker"]: item["bars"] for item in document["by_ticker"]} == {"NEW": 7, "OLD": 5}
 
 
 def test_a_failure_blocks_the_steps_after_it_and_gives_the_ticker_its_reason(run: Run) -> None:
@@ -198,6 +197,7 @@ def test_what_is_stored_is_counted_in_the_tables(database_url: str) -> None:
         "tickers_with_company_data": 1,
         "first_session": "2024-03-11",
         "last_session": "2024-03-18",
+        "by_ticker": {"AAA": 5, "BBB": 2},
     }
     assert stored(database_url, []) == {
         "bars": 0,
@@ -205,6 +205,7 @@ def test_what_is_stored_is_counted_in_the_tables(database_url: str) -> None:
         "tickers_with_company_data": 0,
         "first_session": None,
         "last_session": None,
+        "by_ticker": {},
     }
 
 

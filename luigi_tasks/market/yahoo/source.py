@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from curl_cffi.requests import exceptions as http
 
-from luigi_tasks import bars
+from luigi_tasks import bars, sessions
 from luigi_tasks.budget import Access, Budget, Kind, LocalBudget
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
@@ -82,7 +82,8 @@ class YahooSource:
     def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. Prices are as Yahoo adjusts them: for splits, not for dividends.
 
-        A session that is not over yet (by the trading hours in the answer itself) is left out.
+        A session that is not over yet is left out: by the trading hours in the answer itself, by the exchange's
+        calendar where it is known, and in any case one of a day that has not begun where the security is traded.
         """
         self._connect("prices", ticker)
         stock, day = self._yfinance.ticker(ticker, zone), dt.timedelta(days=1)
@@ -103,10 +104,9 @@ class YahooSource:
         except (KeyError, ValueError, TypeError) as error:
             raise AnswerNotUnderstood(ticker, f"the answer's meta is odd ({in_a_line(error)})") from error
         found = _bars_from(ticker, frame)
-        keep = (found["date"].dt.date >= start) & (found["date"].dt.date <= end)
-        if unfinished is not None:
-            keep &= found["date"].dt.date != unfinished
-        found = found[keep].reset_index(drop=True)
+        day = found["date"].dt.date
+        found = found[(day >= start) & (day <= end) & (day < _first_not_over(found, facts, unfinished))]
+        found = found.reset_index(drop=True)
         found.attrs[bars.FACTS] = facts
         return found if len(found) else None
 
@@ -180,6 +180,18 @@ def _bars_from(ticker: str, frame: pd.DataFrame) -> pd.DataFrame:
     index = pd.DatetimeIndex(frame.index)
     renamed["date"] = index.tz_localize(None).normalize() if index.tz is not None else index.normalize()
     return bars.conform(renamed)
+
+
+def _first_not_over(found: pd.DataFrame, facts: Mapping[str, str | None], unfinished: dt.date | None) -> dt.date:
+    """The first day whose session, if there is one, is not over."""
+    now = dt.datetime.now(dt.UTC)
+    tomorrow = now.astimezone(ZoneInfo(facts["time_zone"] or "UTC")).date() + dt.timedelta(days=1)
+    calendar = sessions.calendar_of(facts["exchange"])
+    # Sessions end one after another, so the last ones tell.
+    latest = found["date"].dt.date.tail(3) if calendar is not None else []
+    running = [day for day in latest if calendar is not None and not sessions.over(calendar, day, now)]
+    first: dt.date = min(day for day in (tomorrow, unfinished, *running) if day is not None)
+    return first
 
 
 def _facts(meta: Mapping[str, Any], unfinished: dt.date | None) -> dict[str, str | None]:
