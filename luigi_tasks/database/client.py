@@ -137,6 +137,7 @@ class YfinanceClient:
             OutdatedDownload: the stored history is another one than that which the frame was to continue.
             RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
+        df = _conformed(ticker, df)
         content = _as_csv(ticker, df)
         facts = df.attrs.get(bars.FACTS, {})
         with self._transaction(ticker) as connection:
@@ -299,7 +300,9 @@ class YfinanceClient:
         # Locked, so that of two answers at once the second is compared with the first.
         known = connection.execute(
             sa.select(securities).where(securities.c.security_id == security_id).with_for_update()
-        ).one()
+        ).one_or_none()
+        if known is None:
+            raise SecurityNotFound(ticker, "was deleted in this moment")
         for name in _IDENTITY:
             said, stored = facts.get(name), getattr(known, name)
             if said and stored and said != stored:
@@ -316,6 +319,8 @@ class YfinanceClient:
         digest = _digest(history.latest(connection, security_id, _DIGEST_BARS))
         if digest is None:
             return None
+        # Who comes second waits for the first to commit, and then sees its bars.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(digest, 0))))
         others = sa.select(securities.c.ticker).where(
             securities.c.series_digest == digest, securities.c.security_id != security_id
         )
@@ -440,12 +445,19 @@ def _result(affected: int, message: str) -> Result:
     return {"success": True, "rows_affected": affected, "message": message}
 
 
+def _conformed(ticker: str, df: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return bars.conform(df)
+    except KeyError as error:
+        raise InvalidData(ticker, f"the bars lack a column ({error})") from error
+    except (ValueError, TypeError) as error:
+        raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
+
+
 def _as_csv(ticker: str, df: pd.DataFrame) -> bytes:
     """The bars as CSV; Arrow writes every float with the digits that give the same float back."""
     try:
-        table = bars.to_arrow(bars.conform(df))
-    except KeyError as error:
-        raise InvalidData(ticker, f"the bars lack a column ({error})") from error
+        table = bars.to_arrow(df)
     except (ValueError, TypeError, pa.ArrowInvalid) as error:
         raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
     days = table["date"].to_pandas()
