@@ -99,7 +99,7 @@ class Quality(luigi.Config):
 
     suite: str = luigi.Parameter(default="config/ohlcv_suite.json", description="Great Expectations suite")
     most_bad_share: float = luigi.FloatParameter(
-        default=0.05, description="share of bars that may be quarantined before the whole ticker is"
+        default=0.05, description="share of bars, and at least five, that may be quarantined before the whole ticker is"
     )
 
 

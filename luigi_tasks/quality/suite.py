@@ -1,12 +1,15 @@
 """Bars through Great Expectations: the suite is a file of the user's, the verdict names every row and rule.
 
-An expectation about a column judges row by row, and its failing rows are quarantined alone, or, where its severity is
-warning or info, flagged. A critical one about the table, or one that fails without naming rows, condemns the whole
-frame; so does a larger share of bad rows than allowed, since then more is wrong than a few rows.
+An expectation about a column judges row by row. How bad it is to break it is its `severity`, a field of Great
+Expectations': where it is critical, as it is unless the file says otherwise, the rows that do are quarantined, alone;
+where it is warning or info they stay valid, and the verdict lists them. A critical expectation about the table, or one
+that fails without naming rows, condemns the whole frame; so does a larger share of bad rows than allowed where they
+are more than a few, since then more is wrong than a few rows; and so does no valid row at all.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import os
@@ -23,17 +26,18 @@ import pandas as pd
 from luigi_tasks import bars
 from luigi_tasks.bars import COLUMNS, PRICES
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.quality.suspicions import signs
+from luigi_tasks.quality import suspicions
 
 # Great Expectations reports its use to its maker unless told otherwise before its first import.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 
 CRITICAL = "critical"
-"""Great Expectations' severity of rules whose rows go to quarantine; those of warning and info are flagged."""
+FEW_ROWS = 5
+"""So many bad rows never condemn a frame that has others: of the few bars of a daily download, one is a large share."""
 
-_FEW = 5
-"""So many bad bars never condemn the others, however few those are: a download may be of ten sessions."""
+_TOLD = {"whole_volume": "volume"}
+"""Columns that are null where something is amiss: the column that says what it was."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Verdict:
     """What the suite said of one ticker's bars.
 
     `quarantined` has the columns of `luigi_tasks.bars`, `rules`, the broken rules joined by "; ", and `broken`, JSON
-    text: [{rule, value, threshold}]. `flagged` are rows that stay valid and are worth a look: [{date, rule, value,
-    threshold, severity}]. `findings` is {rule: rows that broke it}; `condemned` says why nothing may be stored, and is
-    empty where the valid bars may.
+    text [{rule, value, threshold}]. `flagged` lists what is wrong with bars that stay valid: {date (ISO; None: the
+    whole table), rule, value, threshold, severity}. `findings` is {rule: rows that broke it}, of whatever severity;
+    `condemned` says why nothing may be stored, and is empty where the valid bars may.
     """
 
     ticker: str
@@ -55,7 +59,7 @@ class Verdict:
 
     @property
     def success(self) -> bool:
-        """True where every bar met every expectation."""
+        """True where every bar met every critical expectation."""
         return not self.condemned and self.quarantined.empty
 
     def summary(self) -> dict[str, Any]:
@@ -68,11 +72,26 @@ class Verdict:
             "findings": self.findings,
             "condemned": self.condemned,
             "rows": [
-                {"date": str(row.date)[:10], "rules": row.rules, "broken": json.loads(row.broken)}
+                {"date": _day(row.date), "rules": row.rules, "broken": json.loads(row.broken)}
                 for row in self.quarantined[["date", "rules", "broken"]].itertuples(index=False)
             ],
             "flagged": self.flagged,
         }
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An expectation that was not met: `values` is {row number: value}, or None where it names no rows."""
+
+    rule: str
+    threshold: str
+    severity: str
+    values: dict[int, Any] | None
+    observed: Any
+
+    def as_json(self, row: int | None = None) -> dict[str, Any]:
+        value = self.observed if row is None or self.values is None else self.values[row]
+        return {"rule": self.rule, "value": value, "threshold": self.threshold}
 
 
 def judge(
@@ -80,7 +99,9 @@ def judge(
 ) -> Verdict:
     """The suite's verdict on bars of the shape in `luigi_tasks.bars`.
 
-    `context` are bars of other days, for the rules that look at what surrounds a bar; they are not judged.
+    `context` has stored bars of the same shape, from around the frame's dates; rules that compare a bar with those
+    before it see them, see `luigi_tasks.quality.suspicions` (`LOOK_BACK` bars are enough). They are not judged; those
+    of dates that the frame has are left out.
 
     Raises:
         ConfigurationError: the suite cannot be read or run.
@@ -90,44 +111,23 @@ def judge(
         bars.conform(frame)
     except (KeyError, ValueError, TypeError) as error:
         reason = f"is no frame of bars ({' '.join(str(error).split())[:200]})"
-        nothing = frame.reindex(columns=list(COLUMNS))
-        refused = nothing.assign(rules=reason, broken=json.dumps([{"rule": reason}]))
-        return Verdict(ticker, nothing.iloc[:0], refused, {reason: len(frame)}, reason)
-    seen = for_suite(frame, context)
-    broken: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    findings: dict[str, int] = {}
-    reasons, flagged = [], []
-    for expectation in _run(seen, suite_file):
-        if expectation["success"]:
-            continue
-        rule, rows, severity = _rule(expectation), expectation["rows"], expectation["severity"]
-        if expectation["exception_info"]:
-            raise ConfigurationError(f"{suite_file.name}, rule {rule!r}", expectation["exception_info"])
-        findings[rule] = len(frame) if rows is None else len(rows)
-        if rows is None and severity == CRITICAL:
-            reasons.append(rule)
-        for row in rows or ():
-            item = {"rule": rule, "value": _value(expectation, seen, row), "threshold": _threshold(expectation)}
-            if severity == CRITICAL:
-                broken[row].append(item)
-            else:
-                flagged.append({"date": str(frame["date"][row])[:10], **item, "severity": severity})
-    allowed = max(most_bad_share * len(frame), _FEW) if most_bad_share > 0 else 0
-    if not reasons and (len(broken) > allowed or 0 < len(broken) == len(frame)):
-        reasons.append(f"{len(broken)} of {len(frame)} bars break a rule, more than {most_bad_share:.0%}")
-    bad = frame.index.isin(list(frame.index) if reasons else list(broken))
-    quarantined = frame[bad].copy()
-    of_all = [{"rule": reason, "value": None, "threshold": None} for reason in reasons]
-    told = [broken.get(int(row), of_all) for row in quarantined.index]
-    quarantined["rules"] = ["; ".join(item["rule"] for item in items) for items in told]
-    quarantined["broken"] = [json.dumps(items) for items in told]
+        quarantined = _quarantined(frame.reindex(columns=list(COLUMNS)), {}, [_reason(reason)], {})
+        return Verdict(ticker, quarantined.iloc[:0][list(COLUMNS)], quarantined, {reason: len(frame)}, reason)
+    failures = _failures(with_signs(frame, context), suite_file)
+    critical = [failure for failure in failures if failure.severity == CRITICAL]
+    lesser = [failure for failure in failures if failure.severity != CRITICAL]
+    bad_rows = sorted({row for failure in critical for row in failure.values or ()})
+    reasons = [failure.as_json() for failure in critical if failure.values is None]
+    if not reasons:
+        reasons = _too_bad(len(bad_rows), len(frame), most_bad_share)
+    bad = frame.index.isin(frame.index if reasons else bad_rows)
     return Verdict(
         ticker=ticker,
         valid=frame[~bad].reset_index(drop=True),
-        quarantined=quarantined.reset_index(drop=True),
-        findings=findings,
-        condemned="; ".join(reasons),
-        flagged=[] if reasons else flagged,
+        quarantined=_quarantined(frame[bad], _by_row(critical), reasons, _by_row(lesser)),
+        findings={failure.rule: len(frame if failure.values is None else failure.values) for failure in failures},
+        condemned="; ".join(reason["rule"] for reason in reasons),
+        flagged=_flagged(frame[~bad], lesser),
     )
 
 
@@ -136,99 +136,182 @@ def preload() -> None:
     _great_expectations()
 
 
-def for_suite(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The frame and further columns for the suite, because an expectation costs 11 ms whatever it looks at.
+def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The frame and columns for the suite, because an expectation costs milliseconds whatever it looks at.
 
-    `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is; see `suspicions`
-    for those that look at what surrounds a bar.
+    `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is; `known` and
+    `whole_volume` are null where something is amiss. Those of `suspicions.signs` compare bars with others.
     """
     prices = frame[list(PRICES)]
     known = frame[["date", "dividends", "stock_splits"]].notna().all(axis=1)
-    around = frame if context is None else pd.concat([context[~context["date"].isin(frame["date"])], frame])
-    # By place, not by label: those of the frame come last, and get their order back.
-    order = np.argsort(around["date"].to_numpy(), kind="stable")
-    found = signs(around.iloc[order].reset_index(drop=True))
-    back = np.empty(len(order), dtype=int)
-    back[order] = np.arange(len(order))
-    of_frame = found.iloc[back[len(around) - len(frame) :]].set_axis(frame.index)
     return frame.assign(
         least_price=prices.min(axis=1, skipna=False),
         greatest_price=prices.max(axis=1, skipna=False),
         known=known.where(known, None),
         whole_volume=frame["volume"].where(frame["volume"] % 1 == 0),
-        **{name: of_frame[name] for name in of_frame},
+        **suspicions.signs(frame, context),
     )
 
 
-def _run(frame: pd.DataFrame, suite_file: Path) -> list[dict[str, Any]]:
+def _too_bad(bad: int, rows: int, most_bad_share: float) -> list[dict[str, Any]]:
+    """Why a frame of so many bad rows is condemned; empty where it is not."""
+    if bad > max(most_bad_share * rows, FEW_ROWS):
+        return [_reason(f"{bad} of {rows} bars break a rule, more than {most_bad_share:.0%}")]
+    if bad and bad == rows:
+        return [_reason(f"none of {rows} bars is valid")]
+    return []
+
+
+def _reason(words: str) -> dict[str, Any]:
+    return {"rule": words, "value": None, "threshold": None}
+
+
+def _by_row(failures: list[_Failure]) -> dict[int, list[dict[str, Any]]]:
+    broken: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for failure in failures:
+        for row in failure.values or ():
+            broken[row].append(failure.as_json(row))
+    return broken
+
+
+def _quarantined(
+    bad: pd.DataFrame,
+    critical: dict[int, list[dict[str, Any]]],
+    reasons: list[dict[str, Any]],
+    lesser: dict[int, list[dict[str, Any]]],
+) -> pd.DataFrame:
+    """The bad rows with their rules: the critical ones, or why the frame is condemned, and then the lesser ones."""
+    entries = [(critical.get(row) or reasons) + lesser.get(row, []) for row in map(int, bad.index)]
+    return bad.reset_index(drop=True).assign(
+        rules=pd.Series(["; ".join(entry["rule"] for entry in row) for row in entries], dtype="str"),
+        broken=pd.Series([json.dumps(row, allow_nan=False) for row in entries], dtype="str"),
+    )
+
+
+def _flagged(valid: pd.DataFrame, lesser: list[_Failure]) -> list[dict[str, Any]]:
+    """What is wrong with rows that may be stored all the same, by date, after what is wrong with the table."""
+    days = dict(zip(valid.index, map(_day, valid["date"]), strict=True))
+    flagged = []
+    for failure in lesser:
+        rows = [None] if failure.values is None else [row for row in failure.values if row in days]
+        for row in rows:
+            day = None if row is None else days[row]
+            flagged.append({"date": day, **failure.as_json(row), "severity": failure.severity})
+    return sorted(flagged, key=lambda flag: flag["date"] or "")
+
+
+def _failures(frame: pd.DataFrame, suite_file: Path) -> list[_Failure]:
+    """The expectations that are not met, with the rows; those that are met are asked for yes or no only.
+
+    Which rows, and what they hold, costs as much again as yes or no, and most frames have no bad row.
+    """
     gx, batch_definition = _great_expectations()
     configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
     expectations = _expectations(suite_file)
+
+    def validate(rules: list[Any], result_format: str) -> list[Any]:
+        suite = gx.ExpectationSuite(name="ohlcv", expectations=rules)
+        results = batch.validate(suite, result_format={"result_format": result_format}).results
+        return [result for result in results if not result.success]
+
     try:
         # One by one: a suite that is given plain dicts leaves out, with no error, what it cannot make sense of.
         rules = [configuration(**item).to_domain_obj() for item in expectations]
-        suite = gx.ExpectationSuite(name="ohlcv", expectations=rules)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = batch_definition.get_batch({"dataframe": frame})
-            validation = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+            failed = validate(rules, "BOOLEAN_ONLY")
+            if failed and not any(map(_exception, failed)):
+                broken = [result.expectation_config.to_domain_obj() for result in failed]
+                failed = validate(broken, "COMPLETE")
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(str(suite_file), f"Great Expectations cannot run it ({reason})") from error
-    return [_plain(result) for result in validation.results]
+    for result in failed:
+        if _exception(result):
+            raise ConfigurationError(f"{suite_file.name}, rule {_rule(result)!r}", _exception(result))
+    return [_failure(result, frame) for result in failed]
 
 
-def _plain(result: Any) -> dict[str, Any]:
-    """One result as {success, type, kwargs, notes, severity, rows (numbers, or None), exception_info (words)}."""
-    configuration = result.expectation_config
+def _exception(result: Any) -> str:
+    """What Great Expectations ran into, in words; empty where it did not."""
     info = result.exception_info or {}
     raised = [info] if "raised_exception" in info else list(info.values())
-    message = "; ".join(str(item.get("exception_message")) for item in raised if item.get("raised_exception"))
-    return {
-        "success": bool(result.success),
-        "type": configuration.type,
-        "kwargs": configuration.kwargs,
-        "notes": configuration.meta or {},
-        "severity": configuration.severity.value,
-        "rows": (result.result or {}).get("unexpected_index_list"),
-        "exception_info": message,
-    }
+    return "; ".join(str(item.get("exception_message")) for item in raised if item.get("raised_exception"))
 
 
-def _rule(expectation: dict[str, Any]) -> str:
+def _failure(result: Any, frame: pd.DataFrame) -> _Failure:
+    configuration, found = result.expectation_config, result.result or {}
+    rows = found.get("unexpected_index_list")
+    return _Failure(
+        rule=_rule(result),
+        threshold=_threshold(configuration.type, configuration.kwargs),
+        severity=configuration.severity.value,
+        values=None if rows is None else _values(frame, rows, configuration.kwargs),
+        observed=_json_value(found.get("observed_value")),
+    )
+
+
+def _rule(result: Any) -> str:
     """The rule in the words of its `meta.rule` in the suite file; Great Expectations' own name where it has none."""
-    notes = expectation["notes"]
-    if notes.get("rule"):
-        return str(notes["rule"])
-    kwargs = {name: value for name, value in expectation["kwargs"].items() if name != "batch_id"}
-    return f"{expectation['type']}({', '.join(f'{name}={value}' for name, value in kwargs.items())})"
+    configuration = result.expectation_config
+    if (configuration.meta or {}).get("rule"):
+        return str(configuration.meta["rule"])
+    return f"{configuration.type}({_in_words(configuration.kwargs)})"
 
 
-def _value(expectation: dict[str, Any], seen: pd.DataFrame, row: int) -> Any:
-    """What the rule found in that row, as a JSON value."""
-    kwargs = expectation["kwargs"]
-    columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
-    values = {name: _plain_number(seen[name][row]) for name in columns if name in seen}
-    return next(iter(values.values()), None) if len(values) < 2 else values
+def _threshold(kind: str, kwargs: dict[str, Any]) -> str:
+    """What the value should have been, from the expectation's own arguments: "> 0", "high >= greatest_price"."""
+    if kind == "expect_column_pair_values_a_to_be_greater_than_b":
+        return f"{kwargs['column_A']} {'>=' if kwargs.get('or_equal') else '>'} {kwargs['column_B']}"
+    if kind == "expect_column_values_to_be_null":
+        return suspicions.SIGNS.get(kwargs["column"], "null")
+    bounds = [
+        f"{sign}{'' if kwargs.get(strict) else '='} {_short(kwargs[bound])}"
+        for sign, bound, strict in ((">", "min_value", "strict_min"), ("<", "max_value", "strict_max"))
+        if kwargs.get(bound) is not None
+    ]
+    if bounds:
+        return " and ".join(bounds)
+    known = {"expect_column_values_to_not_be_null": "known", "expect_column_values_to_be_unique": "unique"}
+    columns = ("column", "column_A", "column_B", "column_list")
+    return known.get(kind) or _in_words({name: value for name, value in kwargs.items() if name not in columns})
 
 
-def _plain_number(value: Any) -> Any:
-    if isinstance(value, (int, float, np.number)):
-        return float(value) if np.isfinite(value) else str(float(value))
-    return None if value is None or value is pd.NaT else str(value)
+def _short(bound: Any) -> str:
+    return f"{bound:.12g}".replace("e+", "e") if isinstance(bound, int | float) else str(bound)
 
 
-def _threshold(expectation: dict[str, Any]) -> str | None:
-    """What the value should have been, in words or signs."""
-    kwargs = expectation["kwargs"]
-    if expectation["notes"].get("threshold"):
-        return str(expectation["notes"]["threshold"])
-    if "column_A" in kwargs:
-        return f"{kwargs['column_A']} {'>=' if kwargs.get('or_equal') else '>'} {kwargs.get('column_B')}"
-    least, most = kwargs.get("min_value"), kwargs.get("max_value")
-    limits = [] if least is None else [f"{'>' if kwargs.get('strict_min') else '>='} {least:g}"]
-    limits += [] if most is None else [f"{'<' if kwargs.get('strict_max') else '<='} {most:g}"]
-    return " and ".join(limits) or None
+def _in_words(kwargs: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in kwargs.items() if name != "batch_id")
+
+
+def _values(frame: pd.DataFrame, rows: list[int], kwargs: dict[str, Any]) -> dict[int, Any]:
+    """{row: what the expectation looked at}: the column's value, or {column: value} where it looks at several."""
+    named = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+    columns = [_TOLD.get(name, name) for name in [*named, *kwargs.get("column_list", ())]]
+    # In lists: a frame would make None NaN again.
+    values = {name: [_json_value(value) for value in frame.loc[rows, name]] for name in columns}
+    if len(values) == 1:
+        return dict(zip(rows, *values.values(), strict=True))
+    return {row: {name: values[name][place] for name in values} for place, row in enumerate(rows)}
+
+
+def _json_value(value: Any) -> Any:
+    """The value as JSON can hold it: a day as ISO text, not known as null, infinite as "inf" or "-inf"."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+        return None
+    if isinstance(value, float):
+        return value if np.isfinite(value) else str(value)
+    if isinstance(value, bool | int | str):
+        return value
+    return _day(value) if isinstance(value, dt.date) else str(value)
+
+
+def _day(date: Any) -> str:
+    return str(date)[:10]
 
 
 @lru_cache(maxsize=8)

@@ -1,100 +1,295 @@
-"""Bars that no rule forbids and that are rarely true: wrong currency units, splits nobody told, stale and torn prices.
+"""What looks wrong only beside other bars: a price in another unit, a missed split, a stale feed, a spike, no volume.
 
-Each sign is a column beside the bars: NaN where nothing is odd, else what was measured. The suite decides what becomes
-of them. Nothing is ever mended here: what looks wrong may be what happened. The thresholds are our own judgement, tried
-on ten years of the S&P 500.
+Great Expectations looks at one row, or at one number for the whole column; these faults show only against the bars
+before and after. So they are measured here, vectorised, and laid down in columns, one a fault, NaN where nothing is
+suspected; the suite expects them to be null, says how severe each is, and leaves out those that are not wanted.
+
+No rule looks further than `LOOK_BACK` bars, so that the last bars of a long history and the same bars with some of
+that history as context are judged alike. For the same reason bars that cannot be stored whatever their neighbours
+say (see `_continuous`) are no neighbours: the stored context does not have them. Where no source is named, numbers
+are our own judgement, set so that companies of the S&P 500 from 2016 to 2026 are hardly ever hit and faults put into
+their bars nearly always are.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from luigi_tasks.bars import PRICES
+from luigi_tasks.bars import COLUMNS, PRICES
 
-_AROUND = 21
-"""Sessions, half of them before and half after, whose median is a bar's usual level."""
-_UNIT = (80.0, 125.0)
-"""Between these, a ratio of prices is a hundredfold: pence for pounds, cents for rands."""
-_RATIOS = np.array([2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5])
-"""New shares per old one that companies choose."""
-_RATIO_TOLERANCE = 0.03
-_TOLD_NEARBY = 5
-"""Sessions around a recorded split in which no other is looked for."""
-_STALE = 3
-_STALE_WITHOUT_VOLUME = 10
-"""The so manyth identical bar in a row is stale; where nothing was traded, later."""
-_SPIKE = 10.0
-"""Times the usual daily move, and at least 30 %."""
-_LEAST_SPIKE = np.log(1.3)
-_COMES_BACK = 0.2
-"""Share of a spike's move that may be left the day after."""
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Rows = np.ndarray[Any, np.dtype[Any]]
+
+LOOK_BACK = 60
+"""Stored bars before the frame that are context enough: half of the widest window."""
+
+UNIT_STEP = np.log(100.0)
+UNIT_SLACK = np.log(2.0)
+"""A price is in another unit from 50 to 200 times its level: it may have moved against its neighbours."""
+
+SPLIT_RATIOS = np.array([2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 3 / 2, 5 / 4])
+SPLIT_SLACK = 0.03
+"""How far, in log price, the open may be from where the split alone would have put it."""
+SPLIT_SCALES = 8.0
+"""A split is this many usual daily moves at least: what a security does now and then by itself is none."""
+SPLIT_LEVEL_BARS = 5
+SPLIT_SEEN_BARS = 3
+"""The level must have been, and must stay, for so many bars; at the ends of the frame the lesser number will do."""
+SPLIT_LEVEL_SHARE = 0.25
+"""The levels on both sides may differ from the prices at the gap by this share of the gap."""
+SPLIT_UNREST = 2.5
+"""News moves a price by a fifth in a day, too, but with a wider range and more turnover than this many times usual."""
+SPLIT_RECORDED_BARS = 5
+"""A split that is on record this near explains the gap."""
+
+STALE_SESSIONS = 3
+STALE_SESSIONS_UNTRADED = 5
+STALE_MOVING_SHARE = 0.1
+"""Prices that move on fewer days than this are pegged (a money market fund), not stale."""
+
+SPIKE_SCALES = 10.0
+SPIKE_LEAST = np.log(1.2)
+SPIKE_LEFT_SHARE = 0.25
+"""Of a spike's height, this much may be left when it has come back."""
+
+VOLUME_SHARE = 0.8
+"""A security of which fewer bars than this have a volume is not one that usually has: an index, a currency."""
+
+SCALE_BARS = 30
+"""The usual move, range, turnover is the median over so many bars on each side."""
+_NORMAL = 1.4826
+"""The standard deviation of a normal distribution in medians of its absolute value."""
+
+SIGNS = {
+    "unit_factor": f"not {np.exp(UNIT_STEP - UNIT_SLACK):.0f} to {np.exp(UNIT_STEP + UNIT_SLACK):.0f} or inverse",
+    "missed_split": f"not within {SPLIT_SLACK:.0%} of a simple split ratio",
+    "stale_sessions": f"< {STALE_SESSIONS}, without volume < {STALE_SESSIONS_UNTRADED}",
+    "spike": f"<= {np.exp(SPIKE_LEAST):.1f} or inverse, or <= {SPIKE_SCALES:.0f} usual moves",
+    "untraded_move": "= 1",
+}
+"""The columns of `signs`, and the threshold of each in words."""
 
 
-def signs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of bars by date (at least open, high, low, close, volume, stock_splits): columns as below, float64.
+@dataclass(frozen=True)
+class _Bars:
+    """Usable bars by date, as arrays; log prices are continuous over recorded splits that prices do show."""
 
-    | column | what was measured where it is not NaN |
+    row: Rows
+    """Where the bar is among all that were given."""
+    stored: Numbers
+    """Open, high, low, close and volume, one column each."""
+    open: Numbers
+    high: Numbers
+    low: Numbers
+    close: Numbers
+    volume: Numbers
+
+    def only(self, chosen: Rows) -> _Bars:
+        return _Bars(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The columns `SIGNS`, float64, for the rows of a frame of the shape in `luigi_tasks.bars`; NaN: no suspicion.
+
+    | column | value, where there is a suspicion |
     |---|---|
-    | currency_unit | ratio of the bar's prices to the usual level around it, about 100 or 1/100 |
-    | unapplied_split | ratio of the open to the close before, near a split's, with the prices staying there |
-    | stale | how many identical bars there are in a row, up to this one |
-    | spike | relative move of the close, of which little is left the day after |
-    | silent_move | relative move of the close without any volume, where there is volume otherwise |
+    | unit_factor | close / level |
+    | missed_split | new shares per old one that would explain the gap |
+    | stale_sessions | sessions in a row with the same bar |
+    | spike | close / the neighbour that is nearer to it |
+    | untraded_move | high / low, or close / close before, whichever is further from 1 |
+
+    `context` has bars of the same shape; those of days that the frame has are not looked at.
     """
-    with np.errstate(all="ignore"):
-        prices = np.log(frame[list(PRICES)].where(frame[list(PRICES)] > 0).astype(float))
-        return pd.DataFrame(
-            {
-                "currency_unit": _currency_unit(prices),
-                "unapplied_split": _unapplied_split(prices, frame["stock_splits"]),
-                "stale": _stale(frame),
-                "spike": _spike(prices["close"]),
-                "silent_move": _silent_move(prices["close"], frame["volume"]),
-            },
-            index=frame.index,
-        ).astype("float64")
+    surroundings, place = _surroundings(frame, context)
+    known = _continuous(surroundings)
+    unit = other_unit(known)
+    # A bar in another unit would be a spike as well, and will not be stored.
+    rest = known.only(np.isnan(unit))
+    recorded = _near(_numbers(surroundings, ["stock_splits"])[:, 0] > 0, SPLIT_RECORDED_BARS)[rest.row]
+    found = [
+        (known, unit),
+        (rest, missed_split(rest, recorded)),
+        (rest, stale_sessions(rest)),
+        (rest, spike(rest)),
+        (rest, untraded_move(rest)),
+    ]
+    out = np.full((len(surroundings), len(SIGNS)), np.nan)
+    for column, (judged, values) in enumerate(found):
+        out[judged.row, column] = values
+    own = np.full((len(frame), len(SIGNS)), np.nan)
+    own[place[place >= 0]] = out[place >= 0]
+    return pd.DataFrame(own, frame.index, list(SIGNS))
 
 
-def _currency_unit(prices: pd.DataFrame) -> pd.Series[float]:
-    level = prices.mean(axis=1)
-    usual = level.rolling(_AROUND, center=True, min_periods=5).median()
-    off = level - usual
-    hundredfold = off.abs().between(*np.log(_UNIT))
-    return np.exp(off).where(hundredfold)
+def other_unit(known: _Bars) -> Numbers:
+    """All four prices about 100 times, or a 100th of, the level around: pence for pounds, cents for dollars.
+
+    The level is the median close of 60 bars on each side, so that a whole month in the wrong unit is seen, at either
+    end of the frame too; a change of unit that lasts is not a fault of single bars, and is seen only while it is new.
+    The fault is one of Yahoo's; yfinance's `repair=True` mends it ("100x errors"), by a median likewise.
+    """
+    nothing = np.full(len(known.close), np.nan)
+    if not len(nothing) or np.ptp(known.close) < UNIT_STEP - UNIT_SLACK:
+        return nothing
+    level = _median(known.close, LOOK_BACK, least=3)
+    least, greatest = known.low - level, known.high - level
+    above = (least > UNIT_STEP - UNIT_SLACK) & (greatest < UNIT_STEP + UNIT_SLACK)
+    below = (greatest < UNIT_SLACK - UNIT_STEP) & (least > -UNIT_STEP - UNIT_SLACK)
+    return np.where(above | below, np.exp(known.close - level), np.nan)
 
 
-def _unapplied_split(prices: pd.DataFrame, splits: pd.Series[float]) -> pd.Series[float]:
-    before = prices["close"].shift()
-    jump = prices["open"] - before
-    # The median of this close and the next two, as far as they are there: has it stayed?
-    stayed = prices["close"][::-1].rolling(3, min_periods=1).median()[::-1] - before
-    known = np.log(np.concatenate([_RATIOS, 1 / _RATIOS]))
-    distance = np.abs(jump.to_numpy()[:, None] - known)
-    nearest = pd.Series(known[np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1)], index=jump.index)
-    told = (splits != 0).rolling(2 * _TOLD_NEARBY + 1, center=True, min_periods=1).max() > 0
-    split = ((jump - nearest).abs() < _RATIO_TOLERANCE) & ((stayed - nearest).abs() < 3 * _RATIO_TOLERANCE) & ~told
-    return np.exp(jump).where(split)
+def missed_split(known: _Bars, recorded: Rows) -> Numbers:
+    """The price opens at a simple fraction or multiple of the last close, calmly, and stays; no split is on record.
+
+    Calmly, because a split is no news: the day's range and turnover are not far above the usual, as they are when a
+    price falls by a fifth on earnings. Two later bars must be there to say that it stays. The fault is one of Yahoo's
+    (splits come days late, or never); yfinance's `repair=True` mends it ("missing split adjustment").
+    """
+    close = known.close
+    nothing = np.full(len(close), np.nan)
+    gap = known.open - _shift(close, 1)
+    suspected = (np.abs(gap) > np.log(SPLIT_RATIOS.min()) - SPLIT_SLACK) & ~recorded
+    if not suspected.any():
+        return nothing
+    ratios = np.log(np.concatenate([SPLIT_RATIOS, 1 / SPLIT_RATIOS]))
+    ratio = ratios[np.abs(gap[:, None] + ratios).argmin(axis=1)]
+    before = pd.Series(close).rolling(SPLIT_LEVEL_BARS, min_periods=SPLIT_SEEN_BARS).median().to_numpy()
+    after = pd.Series(close[::-1]).rolling(SPLIT_LEVEL_BARS, min_periods=SPLIT_SEEN_BARS).median().to_numpy()[::-1]
+    room = np.abs(gap) * SPLIT_LEVEL_SHARE
+    simple = (np.abs(gap + ratio) < SPLIT_SLACK) & (np.abs(ratio) > SPLIT_SCALES * _scale(close))
+    stays = (np.abs(_shift(before - close, 1)) < room) & (np.abs(after - known.open) < room)
+    calm = _usual(known.high - known.low) & _usual(known.volume * np.exp(close))
+    return np.where(suspected & simple & stays & calm, np.exp(ratio), np.nan)
 
 
-def _stale(frame: pd.DataFrame) -> pd.Series[float]:
-    columns = [*PRICES, "volume"]
-    same = (frame[columns] == frame[columns].shift()).all(axis=1)
-    in_a_row = same.groupby((~same).cumsum()).cumsum() + 1
-    least = np.where(frame["volume"] > 0, _STALE, _STALE_WITHOUT_VOLUME)
-    # Indices and currencies have no volume at all; they stand still only if nobody looks.
-    return in_a_row.astype(float).where(in_a_row >= least)
+def stale_sessions(known: _Bars) -> Numbers:
+    """The same open, high, low, close and volume on 3 sessions in a row, or on 5 without volume: a feed that stands.
+
+    The first of them is taken for true. Untraded bars count only where the price moves at all: a money market fund
+    is at 1.00 for ever.
+    """
+    nothing = np.full(len(known.close), np.nan)
+    same = np.zeros(len(nothing), dtype=bool)
+    same[1:] = (known.stored[1:] == known.stored[:-1]).all(axis=1)
+    if not (same[1:] & same[:-1]).any():
+        return nothing
+    run = np.cumsum(~same) - 1
+    length = np.bincount(run)[run]
+    traded = known.volume > 0
+    moves = _mean(~same, LOOK_BACK) >= STALE_MOVING_SHARE
+    long = np.where(traded, length >= STALE_SESSIONS, (length >= STALE_SESSIONS_UNTRADED) & moves)
+    return np.where(same & long, length, np.nan)
 
 
-def _spike(close: pd.Series[float]) -> pd.Series[float]:
-    move, back = close.diff(), -close.diff(-1)
-    usual = 1.4826 * move.abs().median()
-    large = move.abs() > max(_SPIKE * (usual if usual == usual else 0.0), _LEAST_SPIKE)
-    reverts = (move + back).abs() < _COMES_BACK * move.abs()
-    return np.expm1(move).where(large & reverts)
+def spike(known: _Bars) -> Numbers:
+    """One or two closes far outside both neighbours, after which the price is back where it was.
+
+    Far is a fifth and ten usual daily moves; the usual is a median, which the spike itself does not widen.
+    """
+    close = known.close
+    found = np.full(len(close), np.nan)
+    if not (np.abs(np.diff(close)) > SPIKE_LEAST).any():
+        return found
+    least = np.maximum(SPIKE_SCALES * _scale(close), SPIKE_LEAST)
+    for bars in (1, 2):
+        before, after, last = _shift(close, 1), _shift(close, -bars), _shift(close, 1 - bars)
+        up = np.minimum(close, last) - np.maximum(before, after)
+        down = np.minimum(before, after) - np.maximum(close, last)
+        height = np.maximum(up, down)
+        begins = (height > least) & (np.abs(after - before) < SPIKE_LEFT_SHARE * height)
+        factor = np.where(begins, np.exp(np.where(up > down, height, -height)), np.nan)
+        for later in range(bars):
+            found = np.where(np.isnan(found), _shift(factor, later), found)
+    return found
 
 
-def _silent_move(close: pd.Series[float], volume: pd.Series[float]) -> pd.Series[float]:
-    move = close.diff()
-    usual = volume.shift().rolling(_AROUND, min_periods=5).median()
-    return np.expm1(move).where((volume == 0) & (move != 0) & (usual > 0))
+def untraded_move(known: _Bars) -> Numbers:
+    """No volume although the price moved, on a security that usually has volume (indices and currencies have none)."""
+    nothing = np.full(len(known.close), np.nan)
+    traded = known.volume > 0
+    if traded.all() or not traded.any():
+        return nothing
+    extent, move = known.high - known.low, known.close - _shift(known.close, 1)
+    furthest = np.where(np.abs(move) > extent, move, extent)
+    usually = _mean(traded, SCALE_BARS) >= VOLUME_SHARE
+    return np.where(~traded & usually & (furthest != 0), np.exp(furthest), np.nan)
+
+
+def _surroundings(frame: pd.DataFrame, context: pd.DataFrame | None) -> tuple[pd.DataFrame, Rows]:
+    """Frame and context by date, and for each of their rows its place in the frame, or -1."""
+    dates, columns = pd.to_datetime(frame["date"]), list(COLUMNS[1:])
+    bars, place = frame[columns].assign(date=dates), np.arange(len(frame))
+    if context is not None and len(context):
+        others = context[columns].assign(date=pd.to_datetime(context["date"]))
+        others = others[~others["date"].isin(dates)]
+        bars = pd.concat([others, bars], ignore_index=True)
+        place = np.concatenate([np.full(len(others), -1), place])
+    order = bars["date"].argsort(kind="stable").to_numpy()
+    return bars.iloc[order], place[order]
+
+
+def _continuous(bars: pd.DataFrame) -> _Bars:
+    """The usable bars, log prices as if no recorded split had happened: Yahoo's are so already, others as traded.
+
+    Usable are those that could be stored as far as they alone can tell; others say nothing of a level.
+    """
+    stored = _numbers(bars, [*PRICES, "volume"])
+    least, greatest = stored[:, :4].min(axis=1), stored[:, :4].max(axis=1)
+    dates = bars["date"]
+    usable = (dates.notna() & ~dates.duplicated(keep=False)).to_numpy() & (stored[:, 4] >= 0)
+    usable &= (least > 0) & (greatest < np.inf) & (stored[:, 1] >= greatest) & (stored[:, 2] <= least)
+    stored, splits = stored[usable], _numbers(bars, ["stock_splits"])[usable, 0]
+    log = np.log(stored[:, :4])
+    gap = log[:, 0] - _shift(log[:, 3], 1)
+    recorded = np.log(np.where((splits > 0) & (splits < np.inf), splits, 1.0))
+    shown = np.abs(gap + recorded) < np.abs(gap)
+    log = log + np.cumsum(np.where(shown, recorded, 0.0))[:, None]
+    return _Bars(np.flatnonzero(usable), stored, log[:, 0], log[:, 1], log[:, 2], log[:, 3], stored[:, 4])
+
+
+def _numbers(bars: pd.DataFrame, columns: list[str]) -> Numbers:
+    out: Numbers = bars[columns].to_numpy("float64", na_value=np.nan)
+    return out
+
+
+def _shift(values: Numbers, bars: int) -> Numbers:
+    """Each value `bars` places later (earlier, where negative); NaN where there is none."""
+    out = np.full(len(values), np.nan)
+    if abs(bars) < len(values):
+        out[max(bars, 0) : len(values) + min(bars, 0)] = values[max(-bars, 0) : len(values) - max(bars, 0)]
+    return out
+
+
+def _near(chosen: Rows, bars: int) -> Rows:
+    """Which rows have a chosen one among them and the `bars` on each side."""
+    if not chosen.any():
+        return chosen
+    near: Rows = np.convolve(chosen, np.ones(2 * bars + 1))[bars : bars + len(chosen)] > 0.5
+    return near
+
+
+def _median(values: Numbers, bars: int, least: int = 1) -> Numbers:
+    out: Numbers = pd.Series(values).rolling(2 * bars + 1, center=True, min_periods=least).median().to_numpy()
+    return out
+
+
+def _mean(values: Rows, bars: int) -> Numbers:
+    out: Numbers = (
+        pd.Series(values, dtype="float64").rolling(2 * bars + 1, center=True, min_periods=1).mean().to_numpy()
+    )
+    return out
+
+
+def _scale(close: Numbers) -> Numbers:
+    """The usual daily move around each bar, in log price, as a standard deviation."""
+    return _median(np.abs(close - _shift(close, 1)), SCALE_BARS) * _NORMAL
+
+
+def _usual(values: Numbers) -> Rows:
+    usual: Rows = values <= _median(values, SCALE_BARS) * SPLIT_UNREST
+    return usual

@@ -270,7 +270,7 @@ def _findings(detail: Mapping[str, Any]) -> list[str]:
         found.append(f"{_counted(len(days), 'session')} that had been missing came: {_days(days)}")
     flagged = defaultdict(list)
     for flag in detail.get("flagged") or []:
-        flagged[flag["rule"]].append(flag["date"])
+        flagged[flag["rule"]].append(flag["date"] or "all")
     found += [f"{_counted(len(days), 'bar')} against '{rule}': {_days(days)}" for rule, days in flagged.items()]
     if detail.get("restated"):
         count, (first, last) = detail["revised"]["restatement"], detail["restated"]

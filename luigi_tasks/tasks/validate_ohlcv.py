@@ -16,7 +16,8 @@ from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_LOOK_BACK = dt.timedelta(days=60)
+# The rules look back 60 sessions at most: luigi_tasks.quality.suspicions.LOOK_BACK.
+_LOOK_BACK = dt.timedelta(days=100)
 
 
 class ValidateOhlcv(HistoryTask):

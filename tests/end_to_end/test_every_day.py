@@ -14,12 +14,12 @@ from tests.conftest import make_bars
 from tests.workspace import Workspace
 from tests.yahoo.server import LoopbackYahoo
 
-TICKERS = ["AAA", "BBB"]
+TICKERS = ["PLAIN", "SPLIT", "ODD", "HOLE"]
 COLUMNS = ", ".join(bars.COLUMNS)
 THURSDAY, FRIDAY, MONDAY, TUESDAY = "2024-03-14", "2024-03-15", "2024-03-18", "2024-03-19"
 
 
-def until(day: str, ticker: str = "AAA") -> pd.DataFrame:
+def until(day: str, ticker: str = "PLAIN") -> pd.DataFrame:
     frame = make_bars(days=123, last="2024-03-20", seed=TICKERS.index(ticker) + 1)
     return frame[frame["date"] <= day].reset_index(drop=True)
 
@@ -74,121 +74,82 @@ def days_asked(yahoo: LoopbackYahoo, ticker: str) -> list[int]:
     return asked
 
 
-def test_the_next_day_asks_for_the_last_sessions_alone(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    run(workspace, THURSDAY)
-    yahoo.forget_requests()
-    for ticker in TICKERS:
-        yahoo.add(ticker, until(FRIDAY, ticker))
-
-    run(workspace, FRIDAY)
-
-    assert yahoo.count("chart") == yahoo.count() - yahoo.count("crumb") == 2, "one request a ticker"
-    assert max(days_asked(yahoo, "AAA")) < 25
-    for ticker in TICKERS:
-        assert stored(workspace, ticker) == rows(until(FRIDAY, ticker))
-    assert workspace.query("SELECT count(*) FROM ohlcv_revisions") == [0]
-
-
-def test_a_split_replaces_the_history_of_its_ticker_alone(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    run(workspace, THURSDAY)
-    yahoo.forget_requests()
-    restated = split(until(FRIDAY), FRIDAY, 4.0)
-    yahoo.add("AAA", restated)
-    yahoo.add("BBB", until(FRIDAY, "BBB"))
-
-    out = run(workspace, FRIDAY)
-
-    assert (yahoo.count("chart", "AAA"), yahoo.count("chart", "BBB")) == (2, 1)
-    assert stored(workspace, "AAA") == rows(restated)
-    assert workspace.query("SELECT why, count(*) FROM ohlcv_revisions GROUP BY why") == [("split", len(restated) - 1)]
-    assert "changed by the source" not in out
-    past = workspace.query(
-        f"SELECT {COLUMNS} FROM ohlcv_as_of('{THURSDAY}') JOIN securities USING (security_id) "
-        "WHERE ticker = 'AAA' ORDER BY date"
-    )
-    assert past == rows(until(THURSDAY))
-
-
-def test_a_bar_that_is_changed_for_no_reason_is_told(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    run(workspace, THURSDAY)
-    revised = until(FRIDAY)
-    revised["volume"] = revised["volume"].mask(revised["date"] == THURSDAY, 77)
-    yahoo.add("AAA", revised)
-    yahoo.add("BBB", until(FRIDAY, "BBB"))
-
-    out = run(workspace, FRIDAY)
-
-    assert stored(workspace, "AAA") == rows(revised)
-    assert f"AAA: 1 bar from {THURSDAY} to {THURSDAY} was changed by the source, not by a split or dividend" in out
-    told = workspace.query("SELECT \"column\", old, new, why FROM ohlcv_changes WHERE ticker = 'AAA'")
-    old = float(until(THURSDAY)["volume"].iloc[-1])
-    assert told == [("volume", old, 77.0, "restatement")]
-
-
-def test_a_missing_session_is_asked_for_once_more_and_fills_itself(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    hole = until(THURSDAY)
-    yahoo.add("AAA", hole[hole["date"] != "2024-02-01"].reset_index(drop=True))
+def test_the_next_day_asks_for_what_is_new_and_replaces_what_was_restated(
+    workspace: Workspace, yahoo: LoopbackYahoo
+) -> None:
+    hole = until(THURSDAY, "HOLE")
+    yahoo.add("HOLE", hole[hole["date"] != "2024-02-01"].reset_index(drop=True))
     first = run(workspace, THURSDAY)
+    assert "HOLE: 1 session without a bar, the next run asks for them again: 2024-02-01" in first
     yahoo.forget_requests()
-    for ticker in TICKERS:
-        yahoo.add(ticker, until(FRIDAY, ticker))
+    now = {ticker: until(FRIDAY, ticker) for ticker in TICKERS}
+    now["SPLIT"] = split(now["SPLIT"], FRIDAY, 4.0)
+    now["ODD"]["volume"] = now["ODD"]["volume"].mask(now["ODD"]["date"] == THURSDAY, 77)
+    for ticker, frame in now.items():
+        yahoo.add(ticker, frame)
 
     second = run(workspace, FRIDAY)
 
-    assert "AAA: 1 session without a bar, the next run asks for them again: 2024-02-01" in first
-    assert "AAA: 1 session that had been missing came: 2024-02-01" in second
-    assert yahoo.count("chart") == 2
-    assert stored(workspace, "AAA") == rows(until(FRIDAY))
+    for ticker, frame in now.items():
+        assert stored(workspace, ticker) == rows(frame), ticker
+        assert yahoo.count("chart", ticker) == (2 if ticker == "SPLIT" else 1), ticker
+    assert max(days_asked(yahoo, "PLAIN")) < 25
+    assert yahoo.count("summary") == 0
+    assert "HOLE: 1 session that had been missing came: 2024-02-01" in second
+    assert f"ODD: 1 bar from {THURSDAY} to {THURSDAY} was changed by the source, not by a split or dividend" in second
+    assert second.count("changed by the source") == 1
+    revised = "SELECT ticker, why, count(*) FROM ohlcv_revisions JOIN securities USING (security_id) GROUP BY 1, 2"
+    assert sorted(workspace.query(revised)) == [("ODD", "restatement", 1), ("SPLIT", "split", len(now["SPLIT"]) - 1)]
+    old = float(until(THURSDAY, "ODD")["volume"].iloc[-1])
+    told = workspace.query("SELECT \"column\", old, new, why FROM ohlcv_changes WHERE ticker = 'ODD'")
+    assert told == [("volume", old, 77.0, "restatement")]
+    past = workspace.query(
+        f"SELECT {COLUMNS} FROM ohlcv_as_of('{THURSDAY}') JOIN securities USING (security_id) "
+        "WHERE ticker = 'SPLIT' ORDER BY date"
+    )
+    assert past == rows(until(THURSDAY, "SPLIT"))
 
 
 def test_full_asks_for_everything_once(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
     run(workspace, THURSDAY)
     late = until(THURSDAY)
     late["dividends"] = late["dividends"].mask(late["date"] == "2024-01-10", 0.25)
-    yahoo.add("AAA", late)
+    yahoo.add("PLAIN", late)
     yahoo.forget_requests()
 
-    run(workspace, THURSDAY)
-    assert yahoo.count() == 0
-
     run(workspace, THURSDAY, "--full")
-    assert yahoo.count("chart", "AAA") == 1
-    assert stored(workspace, "AAA") == rows(late)
+    assert yahoo.count("chart") == len(TICKERS)
+    assert stored(workspace, "PLAIN") == rows(late)
 
     yahoo.forget_requests()
     assert "Nothing to do" in run(workspace, THURSDAY, "--full")
     assert yahoo.count() == 0
 
 
-def test_an_earlier_date_changes_nothing_and_asks_for_nothing(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    for ticker in TICKERS:
-        yahoo.add(ticker, until(MONDAY, ticker))
+def test_an_earlier_date_changes_nothing_and_adds_the_years_that_are_not_there(
+    workspace: Workspace, yahoo: LoopbackYahoo
+) -> None:
+    frames = {ticker: make_bars(days=600, last=MONDAY, seed=number + 10) for number, ticker in enumerate(TICKERS)}
+    for ticker, frame in frames.items():
+        yahoo.add(ticker, frame)
     run(workspace, MONDAY, years=2)
     before = workspace.tables()
     yahoo.forget_requests()
 
     run(workspace, FRIDAY)
-
     assert yahoo.count() == 0
     assert workspace.tables() == before
-
-
-def test_an_earlier_date_adds_the_years_that_are_not_there(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    for ticker in TICKERS:
-        yahoo.add(ticker, make_bars(days=600, last=MONDAY, seed=TICKERS.index(ticker) + 10))
-    run(workspace, MONDAY)
-    assert len(stored(workspace, "AAA")) < 300
+    assert len(stored(workspace, "PLAIN")) < 600
 
     run(workspace, FRIDAY, years=5)
-
-    for ticker in TICKERS:
-        assert stored(workspace, ticker) == rows(make_bars(days=600, last=MONDAY, seed=TICKERS.index(ticker) + 10))
+    for ticker, frame in frames.items():
+        assert stored(workspace, ticker) == rows(frame)
 
 
 def test_luigis_range_runs_all_dates(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
     for ticker in TICKERS:
         yahoo.add(ticker, until(TUESDAY, ticker))
-    workspace.universe.write_text("groupings:\n  all: {tickers: [AAA, BBB]}\n")
+    workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(TICKERS)}]}}\n")
     dates = ("--of", "RunAll", "--start", FRIDAY, "--stop", "2024-03-20", "--days-back", "10000", "--reverse")
 
     first = workspace.run(*dates, task="RangeDaily")
@@ -200,36 +161,31 @@ def test_luigis_range_runs_all_dates(workspace: Workspace, yahoo: LoopbackYahoo)
     assert workspace.query("SELECT max(bars_as_of)::text FROM securities") == [TUESDAY]
 
 
-def test_a_grouping_is_remembered_as_it_was(workspace: Workspace) -> None:
-    frames = {ticker: make_bars(seed=number) for number, ticker in enumerate("ABC")}
-    workspace.use_files(frames)
+def test_a_grouping_is_remembered_as_it_was_and_a_renamed_ticker_linked(workspace: Workspace) -> None:
+    workspace.use_files({ticker: make_bars(seed=number) for number, ticker in enumerate(["A", "B", "C", "OLD", "NEW"])})
 
-    def listed(*tickers: str) -> None:
-        workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(tickers)}]}}\n")
+    def listed(*tickers: str, more: str = "") -> None:
+        workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(tickers)}]}}\n{more}")
 
-    listed("A", "B")
+    listed("A", "B", "OLD")
     assert workspace.run("--date", THURSDAY, "--years-back", "1").code == 0
-    listed("B", "C")
+    listed("B", "C", "OLD", more="renamed: {OLD: NEW}\n")
     assert workspace.run("--date", FRIDAY, "--years-back", "1", "--ticker-limit", "1").code == 0
     query = "SELECT ticker, valid_from::text, valid_to::text FROM security_listings ORDER BY ticker"
-    assert workspace.query(query) == [("A", THURSDAY, None), ("B", THURSDAY, None)]
+    as_they_were = [(ticker, THURSDAY, None) for ticker in ("A", "B", "OLD")]
+    assert workspace.query(query) == as_they_were, "a list that was cut short ends nothing"
 
     assert workspace.run("--date", FRIDAY, "--years-back", "1").code == 0
-    assert workspace.query(query) == [("A", THURSDAY, FRIDAY), ("B", THURSDAY, None), ("C", FRIDAY, None)]
-    assert len(stored(workspace, "A")) > 10, "what has left is kept"
-    assert "Nothing to do" in workspace.run("--date", FRIDAY, "--years-back", "1").out
 
-
-def test_a_renamed_ticker_is_run_as_what_it_is_called_now(workspace: Workspace) -> None:
-    workspace.use_files({"OLD": make_bars(), "NEW": make_bars(seed=2)})
-    workspace.universe.write_text("groupings:\n  all: {tickers: [OLD]}\n")
-    assert workspace.run("--date", THURSDAY, "--years-back", "1").code == 0
-    workspace.universe.write_text("groupings:\n  all: {tickers: [OLD]}\nrenamed: {OLD: NEW}\n")
-
-    done = workspace.run("--date", FRIDAY, "--years-back", "1")
-
-    assert done.code == 0, done
-    assert workspace.query("SELECT ticker, successor FROM securities ORDER BY 1") == [("NEW", None), ("OLD", "NEW")]
+    assert workspace.query(query) == [
+        ("A", THURSDAY, FRIDAY),
+        ("B", THURSDAY, None),
+        ("C", FRIDAY, None),
+        ("NEW", FRIDAY, None),
+        ("OLD", THURSDAY, FRIDAY),
+    ]
+    assert len(stored(workspace, "A")) == len(stored(workspace, "OLD")) == 29, "what has left is kept"
+    assert workspace.query("SELECT successor FROM securities WHERE ticker = 'OLD'") == ["NEW"]
     document = json.loads((workspace.store / "reports/latest/report.json").read_text())
     assert [item["reason"] for item in document["rejected"]] == ["is called NEW now; that is run"]
-    assert len(stored(workspace, "OLD")) > 10
+    assert "Nothing to do" in workspace.run("--date", FRIDAY, "--years-back", "1").out

@@ -60,7 +60,8 @@ def test_valid_and_quarantined_are_all_the_bars_with_all_their_columns() -> None
 
     assert list(verdict.valid.columns) == list(bars.COLUMNS)
     assert list(verdict.quarantined.columns) == [*bars.COLUMNS, "rules", "broken"]
-    again = pd.concat([verdict.valid, verdict.quarantined[list(bars.COLUMNS)]]).sort_values("date", ignore_index=True)
+    quarantined = verdict.quarantined.drop(columns=["rules", "broken"])
+    again = pd.concat([verdict.valid, quarantined]).sort_values("date", ignore_index=True)
     pd.testing.assert_frame_equal(again, frame, check_exact=True)
 
 
@@ -75,23 +76,26 @@ def test_just_the_allowed_share_of_bad_bars_is_allowed(bad: int, condemned: bool
     assert len(verdict.quarantined) == (40 if condemned else bad)
 
 
-@pytest.mark.parametrize(("bad", "condemned"), [(1, False), (5, False), (6, True)])
-def test_a_few_bad_bars_of_a_short_download_do_not_condemn_the_others(bad: int, condemned: bool) -> None:
-    frame = make_bars(days=11)
-    frame["low"] = frame["low"].mask(frame.index < bad, -1.0)
+@pytest.mark.parametrize("rows", [2, 11, 40])
+def test_a_few_bad_bars_condemn_nobody_however_few_there_are(rows: int) -> None:
+    verdict = judge(with_bad_row(rows, 1), "AAA", SUITE, 0.0)
 
-    assert bool(judge(frame, "AAA", SUITE, 0.05).condemned) is condemned
+    assert (len(verdict.valid), len(verdict.quarantined), verdict.condemned) == (rows - 1, 1, "")
 
 
-def test_where_no_bar_is_good_all_are_condemned() -> None:
-    frame = make_bars(days=2).assign(low=-1.0)
+@pytest.mark.parametrize("rows", [1, 2, 5, 40])
+def test_no_valid_bar_at_all_condemns_even_where_every_share_is_allowed(rows: int) -> None:
+    verdict = judge(make_bars(days=rows).assign(low=-1.0), "AAA", SUITE, 1.0)
 
-    assert judge(frame, "AAA", SUITE, 0.05).condemned
+    assert verdict.condemned == f"none of {rows} bars is valid"
+    assert len(verdict.quarantined) == rows
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_no_share_and_every_share_can_be_allowed(share: float) -> None:
-    assert bool(judge(with_bad_row(40, 5), "AAA", SUITE, share).condemned) is (share == 0)
+    frame = make_bars(days=40).assign(low=lambda f: f["low"].mask(f.index < 6, -1.0))
+
+    assert bool(judge(frame, "AAA", SUITE, share).condemned) is (share == 0)
     assert not judge(make_bars(days=40), "AAA", SUITE, share).condemned
 
 
@@ -114,7 +118,8 @@ def test_a_summary_is_json_and_counts_every_bar(frame: pd.DataFrame) -> None:
     assert summary["success"] is verdict.success
     assert summary["condemned"] == verdict.condemned
     assert [row["date"] for row in summary["rows"]] == [f"{day:%Y-%m-%d}" for day in verdict.quarantined["date"]]
-    assert all(row["rules"] for row in summary["rows"])
+    assert all(row["rules"] == "; ".join(entry["rule"] for entry in row["broken"]) for row in summary["rows"])
+    assert [row["broken"] for row in summary["rows"]] == [json.loads(text) for text in verdict.quarantined["broken"]]
 
 
 NOT_BARS = {
