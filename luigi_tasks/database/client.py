@@ -21,7 +21,7 @@ from luigi_tasks import bars, sessions
 from luigi_tasks.database import engine as db
 from luigi_tasks.database import gaps, history
 from luigi_tasks.database.ledger import Marker, write_marker
-from luigi_tasks.database.memberships import enlist
+from luigi_tasks.database.memberships import enlist, listed_on
 from luigi_tasks.database.schema import absences, ohlcv, securities, security_groupings, security_metadata, task_markers
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import (
@@ -109,9 +109,7 @@ class YfinanceClient:
             if storable(text) != text:
                 raise InvalidData(ticker, f"{text!r} has a character that PostgreSQL cannot hold")
         with self._transaction(ticker) as connection:
-            added = connection.execute(insert(securities).values(ticker=ticker).on_conflict_do_nothing()).rowcount
-            if names:
-                added += enlist(connection, {ticker: names}, as_of or _today())
+            added = enlist(connection, {ticker: names}, as_of or _today())
             self._mark(connection, marker)
         return _result(added, f"{ticker} is registered in {', '.join(names) or 'no grouping'}")
 
@@ -207,17 +205,17 @@ class YfinanceClient:
         return _result(affected, f"{ticker}: company data as of {day} stored, {len(answer)} fields")
 
     def get_tickers(self, groupings: Iterable[str] | None = None, *, on: dt.date | None = None) -> list[str]:
-        """Registered tickers in alphabetical order: all, or those that any of the groupings lists.
+        """Tickers that are members of any of the groupings, in alphabetical order.
 
-        `on` asks for those that were listed as of that date; None for those that are.
+        With `on`, those that were on that day: listed by the last run whose as-of date is not after it. Without
+        `groupings`, the members of any grouping on that day, or, if `on` is None as well, all registered tickers.
+        A ticker that was renamed is found under the name that it had on that day.
         """
         query = sa.select(securities.c.ticker).order_by(securities.c.ticker)
-        if groupings is not None:
-            held = security_groupings.c
-            listed: sa.ColumnElement[bool] = held.valid_to.is_(None)
-            if on is not None:
-                listed = sa.and_(held.valid_from <= on, sa.or_(held.valid_to.is_(None), held.valid_to > on))
-            members = sa.select(held.security_id).where(held.grouping.in_(list(groupings)), listed)
+        if groupings is not None or on is not None:
+            members = sa.select(security_groupings.c.security_id).where(listed_on(on))
+            if groupings is not None:
+                members = members.where(security_groupings.c.grouping.in_(list(groupings)))
             query = query.where(securities.c.security_id.in_(members))
         with self._transaction("the tickers") as connection:
             return list(connection.scalars(query))

@@ -92,7 +92,7 @@ grouping_listings = sa.Table(
     metadata,
     sa.Column("grouping", sa.Text, primary_key=True),
     sa.Column("as_of", sa.Date, nullable=False),
-    comment="The latest as-of date as of which a whole grouping was listed",
+    comment="The latest as-of date as of which members of a grouping were listed",
 )
 
 PRICE_CHECKS = {

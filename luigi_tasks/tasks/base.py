@@ -94,13 +94,25 @@ class AskingTask(PipelineTask):
         return self.time_limit + round(waiting)
 
 
-class TickerTask(PipelineTask):
+class RetryingTask(PipelineTask):
+    """A task that tries again by itself what fails for a transient reason."""
+
+    attempts: int = OfFamily(default=4, description="tries at what is transient")
+
+    def with_retries(self, function: Callable[[], Result]) -> Result:
+        """What the function returns, tried `attempts` times while it fails for a transient reason."""
+        waits = settings.load()
+        return retry.call(
+            function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
+        )
+
+
+class TickerTask(RetryingTask):
     """One step of one ticker."""
 
     ticker: str = luigi.Parameter(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
     groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
-    attempts: int = OfFamily(default=4, description="tries at what is transient")
     priority: int = OfFamily(default=10, description="higher runs first")
 
     def check_parameters(self) -> None:
@@ -109,13 +121,6 @@ class TickerTask(PipelineTask):
         problem = tickers.problem_with(self.ticker)
         if problem:
             raise ConfigurationError(f"--ticker {self.ticker[:100]!r}", problem)
-
-    def with_retries(self, function: Callable[[], Result]) -> Result:
-        """What the function returns, tried `attempts` times while it fails for a transient reason."""
-        waits = settings.load()
-        return retry.call(
-            function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
-        )
 
     def marker(self, rows: int, **detail: Any) -> Marker:
         """The marker to write together with this step's data; `detail` is for the report."""

@@ -11,7 +11,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.market.tickers import normalise
-from luigi_tasks.market.universe import UniverseFile
+from luigi_tasks.market.universe import UniverseFile, validate
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask
@@ -85,9 +85,10 @@ class GetTickers(UniverseTask):
         names = self.groupings or (() if self.tickers else universe.default)
         found = universe.resolve(names)
         if self.tickers:
-            known = {normalise(text): names for text, names in universe.resolve(universe.groupings).items()}
-            for ticker in self.tickers:
-                found.setdefault(ticker, list(dict.fromkeys(known.get(normalise(ticker), []))))
+            known = validate(universe.resolve(universe.groupings), renamed=universe.renamed).accepted
+            for text in self.tickers:
+                ticker = normalise(text)
+                found.setdefault(text, known.get(universe.renamed.get(ticker, ticker), []))
         if not found:
             raise ConfigurationError("the list of tickers", "is empty", f"See {universe.path}.")
         return found

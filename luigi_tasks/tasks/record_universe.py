@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import luigi
 
 from luigi_tasks import settings
@@ -10,11 +12,11 @@ from luigi_tasks.database.memberships import Memberships
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.targets.marker import MarkerTarget
-from luigi_tasks.tasks.base import PipelineTask, database_url
+from luigi_tasks.tasks.base import RetryingTask, database_url
 from luigi_tasks.tasks.parameters import OfFamily
 
 
-class RecordUniverse(PipelineTask):
+class RecordUniverse(RetryingTask):
     """Opens the memberships of tickers that are listed, and ends those of tickers that a whole list has no more."""
 
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
@@ -23,8 +25,21 @@ class RecordUniverse(PipelineTask):
     def output(self) -> MarkerTarget:
         return MarkerTarget(database_url(), self.task_id)
 
+    def complete(self) -> bool:
+        # The marker alone does not tell: on the same as-of date, another list may have been recorded since.
+        return super().complete() and Memberships(database_url()).hold(**self._known())
+
     def run(self) -> None:
-        known = JsonTarget(paths.universe(settings.load().store, "validated", self.date, self.universe)).read()
-        marker = Marker(self.step(), len(known["accepted"]))
-        listed, whole, renamed = known["accepted"], known["whole"], known["renamed"]
-        Memberships(database_url()).record(listed, whole, renamed, self.date, marker)
+        known = self._known()
+        marker = Marker(self.step(), len(known["listed"]))
+        self.with_retries(lambda: Memberships(database_url()).record(**known, marker=marker))
+
+    def _known(self) -> dict[str, Any]:
+        target = JsonTarget(paths.universe(settings.load().store, "validated", self.date, self.universe))
+        document = target.read()
+        return {
+            "listed": document["accepted"],
+            "whole": document["whole"],
+            "renamed": document["renamed"],
+            "as_of": self.date,
+        }

@@ -24,7 +24,7 @@ from luigi_tasks.tasks.validate_tickers import ValidateTickers
 
 
 class RunAll(UniverseTask, luigi.WrapperTask):
-    """Wraps the pipelines of all valid tickers; complete when every one of them is."""
+    """Wraps the pipelines of all valid tickers; complete when every one of them is, and the list is recorded."""
 
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
     full: bool = Full()
@@ -52,10 +52,11 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         return [date for date in parameter_tuples if cls(date=date).complete()]
 
     def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
+        # Before any ticker is tried: a member that fails, or cannot be asked for, is a member all the same.
+        yield self._universe()
         waiting = unfinished(pipelines(self, self.members()))
         if any(_has_to_download(pipeline) for pipeline in waiting):
             yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
-        yield self._universe()
         tickers = {pipeline.ticker for pipeline in waiting}
         yield [batch for batch, members in self._batches() if tickers & members]
 

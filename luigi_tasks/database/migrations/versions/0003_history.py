@@ -106,7 +106,7 @@ CREATE TABLE grouping_listings (
     "grouping" text CONSTRAINT grouping_listings_pkey PRIMARY KEY,
     as_of date NOT NULL
 );
-COMMENT ON TABLE grouping_listings IS 'The latest as-of date as of which a whole grouping was listed';
+COMMENT ON TABLE grouping_listings IS 'The latest as-of date as of which members of a grouping were listed';
 COMMENT ON COLUMN security_groupings.valid_from IS 'as-of date of the run that first listed it';
 COMMENT ON COLUMN security_groupings.valid_to IS 'as-of date of the first run that did not; NULL: it is listed';
 
