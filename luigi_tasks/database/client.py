@@ -302,7 +302,7 @@ class YfinanceClient:
         if known is None:
             raise SecurityNotFound(ticker, "was deleted in this moment")
         for name in _IDENTITY:
-            said, stored = facts.get(name), getattr(known, name)
+            said, stored = storable(facts.get(name)), getattr(known, name)
             if said and stored and said != stored:
                 raise WrongAnswer(
                     ticker,

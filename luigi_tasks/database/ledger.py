@@ -121,7 +121,7 @@ class Ledger:
 
     def exchanges(self) -> list[str]:
         """The source's codes of the exchanges of all securities."""
-        query = sa.select(securities.c.exchange.distinct()).where(securities.c.exchange.is_not(None))
+        query = sa.select(securities.c.exchange).where(securities.c.exchange.is_not(None)).distinct()
         with transaction(self._engine, "exchanges") as connection:
             return list(connection.scalars(query))
 

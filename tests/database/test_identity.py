@@ -592,12 +592,12 @@ def test_an_earlier_date_changes_nothing_of_what_is_stored(begun: YfinanceClient
     assert everything(emptied_url) | {"task_markers": []} == before
 
 
-def test_an_earlier_date_adds_what_was_before(begun: YfinanceClient, emptied_url: str) -> None:
-    frame = make_bars().iloc[:29]
+def test_an_earlier_date_adds_what_was_before_and_nothing_else(begun: YfinanceClient) -> None:
+    frame = varied("close", 20).iloc[:29]
     earlier = Window(Span(DAYS[0], DAYS[28], whole=True), DAYS[27])
 
     assert begun.insert_ohlcv("AAA", frame, window=earlier)["rows_affected"] == 10
-    assert sessions(emptied_url) == DAYS[:29]
+    pd.testing.assert_frame_equal(begun.bars("AAA", DAYS[0], LAST), make_bars().iloc[:29])
 
 
 @pytest.mark.parametrize("name", ["open", "close", "dividends", "stock_splits"])
@@ -608,6 +608,16 @@ def test_an_earlier_date_whose_bars_contradict_the_stored_ones_is_refused(
 
     with refused(emptied_url, RestatedSince, f"as of {DAYS[28]} were stored: .*{DAYS[10]}"):
         begun.insert_ohlcv("AAA", varied(name, 10).iloc[:29], window=earlier, marker=marker())
+
+
+def test_a_history_in_another_proportion_is_restated(client: YfinanceClient) -> None:
+    client.insert_ohlcv("AAA", make_bars(days=60))
+    scaled = make_bars(days=60)
+    for name in bars.PRICES:
+        scaled[name] = (scaled[name] / 1.281).round(6)
+    scaled["high"], scaled["low"] = scaled["high"] + 0.001, scaled["low"] - 0.001
+
+    assert client.insert_ohlcv("AAA", scaled, window=EVER)["rows_affected"] == 60
 
 
 # -- a security goes

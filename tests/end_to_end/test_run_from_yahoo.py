@@ -107,4 +107,4 @@ def test_a_yahoo_that_cannot_be_reached_is_said_in_one_line(workspace: Workspace
     assert len(run.err.strip().splitlines()) == 1, run
     assert "Yahoo Finance: cannot be reached" in run.err
     assert workspace.query("SELECT task_family FROM task_failures") == ["CheckSource"]
-    assert workspace.query("SELECT count(*) FROM securities") == [0]
+    assert workspace.query("SELECT count(*) FROM ohlcv") == [0]
