@@ -216,7 +216,7 @@ def test_more_columns_are_kept_in_the_file(tmp_path: Path) -> None:
 
     target.write(frame)
 
-    pd.testing.assert_frame_equal(target.read(), make_bars(days=2), check_exact=True)
+    pd.testing.assert_frame_equal(target.read(), frame, check_exact=True)
     assert pd.read_parquet(target.path)[["rules", "n"]].to_dict("list") == {"rules": ["a", "b; c"], "n": [1, 2]}
 
 
