@@ -13,9 +13,10 @@ from luigi_tasks.tasks.generate_report import GenerateReport
 from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.metadata_batch import MetadataBatch
+from luigi_tasks.tasks.ohlcv_batch import OhlcvBatch
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import TickerBatch
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
@@ -32,9 +33,10 @@ __all__ = [
     "GetTickers",
     "InsertMetadata",
     "InsertOhlcv",
+    "MetadataBatch",
+    "OhlcvBatch",
     "RegisterSecurity",
     "RunAll",
-    "TickerBatch",
     "TickerPipeline",
     "ValidateOhlcv",
     "ValidateTickers",

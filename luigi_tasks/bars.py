@@ -31,6 +31,7 @@ ATTRS = (FACTS, ASKED)
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("date", *PRICES, "adj_close", "volume", "dividends", "stock_splits")
+_DTYPES = ("datetime64[s]", *["float64"] * 5, "int64", *["float64"] * 2)
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -50,6 +51,8 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
         KeyError: a column is missing.
         ValueError: a value is not a number or a date.
     """
+    if _conforms(frame):
+        return frame.copy()
     out = frame.loc[:, list(COLUMNS)].copy()
     out["date"] = pd.to_datetime(out["date"]).astype("datetime64[s]")
     for name in COLUMNS[1:]:
@@ -66,6 +69,17 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     out = out.sort_values("date", kind="stable").reset_index(drop=True)
     out.attrs = dict(frame.attrs)
     return out
+
+
+def _conforms(frame: pd.DataFrame) -> bool:
+    """Whether there is nothing to do, as with most frames: they are conformed wherever they come from."""
+    return (
+        tuple(frame.columns) == COLUMNS
+        and tuple(map(str, frame.dtypes)) == _DTYPES
+        and isinstance(frame.index, pd.RangeIndex)
+        and frame.index.equals(pd.RangeIndex(len(frame)))
+        and bool(frame["date"].is_monotonic_increasing)
+    )
 
 
 def ends_early(frame: pd.DataFrame, left_out: Iterable[dt.date], as_of: dt.date) -> str:

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 from pathlib import Path
 
-from luigi_tasks.errors import SecuritiesMasterError
+from luigi_tasks.errors import SecuritiesMasterError, StepFailed, TimedOut
 
 FOLDER = Path("logs")
 
@@ -15,8 +15,8 @@ class OneLine(logging.Formatter):
     """A failure that we can name takes one line; an unforeseen one keeps its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, SecuritiesMasterError):
+        error = _error(record)
+        if not isinstance(error, (SecuritiesMasterError, TimedOut)):
             return super().format(record)
         # Luigi's own message is about processes and workers; which task and why is in the error.
         return f"{record.levelname.lower()}: {error.kind}: {error}"
@@ -45,5 +45,10 @@ class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     """Standard error: all that we say, and of Luigi's talk what went wrong."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        ours = record.name.startswith("luigi_tasks")
-        return bool(super().filter(record)) and (ours or record.levelno >= logging.WARNING)
+        wanted = record.name.startswith("luigi_tasks") or record.levelno >= logging.WARNING
+        # The step's own failure has been told by then.
+        return bool(super().filter(record)) and wanted and not isinstance(_error(record), StepFailed)
+
+
+def _error(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None

@@ -117,9 +117,9 @@ class Retry(luigi.Config):
 
 
 class Batches(luigi.Config):
-    """How RunAll hands tickers to Luigi."""
+    """How RunAll divides the tickers."""
 
-    size: int = luigi.IntParameter(default=40, description="tickers whose tasks Luigi is told of at a time")
+    size: int = luigi.IntParameter(default=10, description="tickers that one process takes one after another")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
+import psutil
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for
@@ -55,8 +56,10 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (self.store / "luigid" / "pid").exists():
-            self.command("down")
+        # Not by `down`: luigid takes its time to end.
+        if luigid := self._luigid():
+            luigid.kill()
+            luigid.wait()
 
     @property
     def store(self) -> Path:
@@ -110,9 +113,15 @@ class Workspace:
             start_new_session=True,
         )
 
+    def _luigid(self) -> psutil.Process | None:
+        try:
+            return psutil.Process(int((self.store / "luigid" / "pid").read_text()))
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return None
+
     def run(self, *arguments: str, task: str = "RunAll", services: bool = True) -> Finished:
         """Run `luigi --module luigi_tasks TASK …` to its end, with luigid started before."""
-        if services:
+        if services and self._luigid() is None:
             up = self.command("up", "--quiet")
             assert up.returncode == 0, up.stderr
         process = self.start(*arguments, task=task)

@@ -9,6 +9,7 @@ are more than a few, since then more is wrong than a few rows; and so does no va
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -35,6 +36,13 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 CRITICAL = "critical"
 FEW_ROWS = 5
 """So many bad rows never condemn a frame that has others: of the few bars of a daily download, one is a large share."""
+
+_SUSPECT = "suspect"
+"""The column that has a value in the rows that break one of the expectations asked for as one."""
+
+_BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
+
+Rows = np.ndarray[Any, np.dtype[np.bool_]]
 
 _TOLD = {"whole_volume": "volume"}
 """Columns that are null where something is amiss: the column that says what it was."""
@@ -131,9 +139,15 @@ def judge(
     )
 
 
-def preload() -> None:
-    """Import and set up Great Expectations (seconds), before a fork, so that no child has to."""
-    _great_expectations()
+def preload(suite_file: Path) -> None:
+    """Import and set up Great Expectations (seconds), before a fork, so that no child has to.
+
+    Much of it is only made where it is first used, which a child would do again; so one bar is judged here.
+    """
+    bar = bars.conform(pd.DataFrame({"date": pd.to_datetime(["2000-01-03"])}).assign(**dict.fromkeys(COLUMNS[1:], 1.0)))
+    # A suite that cannot be used is told by the task that wants to.
+    with contextlib.suppress(ConfigurationError):
+        judge(bar, "preload", suite_file, 1.0)
 
 
 def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -201,29 +215,44 @@ def _flagged(valid: pd.DataFrame, lesser: list[_Failure]) -> list[dict[str, Any]
 
 
 def _failures(frame: pd.DataFrame, suite_file: Path) -> list[_Failure]:
-    """The expectations that are not met, with the rows; those that are met are asked for yes or no only.
+    """The expectations that are not met, with the rows.
 
-    Which rows, and what they hold, costs as much again as yes or no, and most frames have no bad row.
+    An expectation costs Great Expectations milliseconds whatever it looks at, and most frames have no bad row. So all
+    those of the simple forms in `suspects` are first asked for as one, that no row is suspect; each is asked for by
+    itself only where that is not met. And which rows it is, and what they hold, only of those that are not met.
     """
     gx, batch_definition = _great_expectations()
-    configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
-    expectations = _expectations(suite_file)
+    screened: list[Any] = []
+    others: list[Any] = []
+    suspect = np.zeros(len(frame), dtype=bool)
 
-    def validate(rules: list[Any], result_format: str) -> list[Any]:
+    def unmet(rules: list[Any], result_format: str) -> list[Any]:
         suite = gx.ExpectationSuite(name="ohlcv", expectations=rules)
         results = batch.validate(suite, result_format={"result_format": result_format}).results
         return [result for result in results if not result.success]
 
     try:
-        # One by one: a suite that is given plain dicts leaves out, with no error, what it cannot make sense of.
-        rules = [configuration(**item).to_domain_obj() for item in expectations]
+        for item, rule in _rules(suite_file):
+            rows = suspects(frame, item["type"], item["kwargs"])
+            if rows is None:
+                others.append(rule)
+            else:
+                screened.append(rule)
+                suspect |= rows
+        nobody = gx.expectations.ExpectColumnValuesToBeNull(column=_SUSPECT)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batch = batch_definition.get_batch({"dataframe": frame})
-            failed = validate(rules, "BOOLEAN_ONLY")
+            batch = batch_definition.get_batch(
+                {"dataframe": frame.assign(**{_SUSPECT: np.where(suspect, 1.0, np.nan)})}
+            )
+            failed = unmet([nobody, *others], "BOOLEAN_ONLY")
+            if any(result.expectation_config.kwargs.get("column") == _SUSPECT for result in failed):
+                failed = unmet([*screened, *others], "BOOLEAN_ONLY")
             if failed and not any(map(_exception, failed)):
                 broken = [result.expectation_config.to_domain_obj() for result in failed]
-                failed = validate(broken, "COMPLETE")
+                failed = unmet(broken, "COMPLETE")
+    except ConfigurationError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(str(suite_file), f"Great Expectations cannot run it ({reason})") from error
@@ -231,6 +260,47 @@ def _failures(frame: pd.DataFrame, suite_file: Path) -> list[_Failure]:
         if _exception(result):
             raise ConfigurationError(f"{suite_file.name}, rule {_rule(result)!r}", _exception(result))
     return [_failure(result, frame) for result in failed]
+
+
+def suspects(frame: pd.DataFrame, kind: str, kwargs: dict[str, Any]) -> Rows | None:
+    """Of an expectation of a form known here: in which rows it is not met. None of another one.
+
+    By Great Expectations' own meaning: where no row is marked, the expectation is met.
+    """
+    if kind == "expect_column_pair_values_a_to_be_greater_than_b":
+        return _suspect_pairs(frame, kwargs)
+    column = kwargs.get("column")
+    if column not in frame:
+        return None
+    values = frame[column]
+    if kind == "expect_column_values_to_be_null" and kwargs.keys() == {"column"}:
+        return np.asarray(values.notna())
+    if kind == "expect_column_values_to_not_be_null" and kwargs.keys() == {"column"}:
+        return np.asarray(values.isna())
+    if kind != "expect_column_values_to_be_between" or not kwargs.keys() <= {"column", *_BOUNDS}:
+        return None
+    least, greatest = kwargs.get("min_value"), kwargs.get("max_value")
+    bounds = [bound for bound in (least, greatest) if bound is not None]
+    if values.dtype.kind not in "if" or not bounds or not all(type(bound) in (int, float) for bound in bounds):
+        return None
+    numbers = values.to_numpy()
+    bad = np.zeros(len(numbers), dtype=bool)
+    if least is not None:
+        bad |= numbers <= least if kwargs.get("strict_min") else numbers < least
+    if greatest is not None:
+        bad |= numbers >= greatest if kwargs.get("strict_max") else numbers > greatest
+    return bad
+
+
+def _suspect_pairs(frame: pd.DataFrame, kwargs: dict[str, Any]) -> Rows | None:
+    if kwargs.keys() != {"column_A", "column_B", "or_equal", "ignore_row_if"} or not kwargs["or_equal"]:
+        return None
+    pair = [frame.get(kwargs[name]) for name in ("column_A", "column_B")]
+    if kwargs["ignore_row_if"] != "either_value_is_missing" or any(
+        values is None or values.dtype.kind not in "if" for values in pair
+    ):
+        return None
+    return np.asarray(pair[0] < pair[1])
 
 
 def _exception(result: Any) -> str:
@@ -315,7 +385,8 @@ def _day(date: Any) -> str:
 
 
 @lru_cache(maxsize=8)
-def _expectations(suite_file: Path) -> tuple[dict[str, Any], ...]:
+def _rules(suite_file: Path) -> tuple[tuple[dict[str, Any], Any], ...]:
+    """The suite's expectations, each as it stands in the file and as Great Expectations' object."""
     try:
         content = json.loads(suite_file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -325,7 +396,10 @@ def _expectations(suite_file: Path) -> tuple[dict[str, Any], ...]:
     expectations = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(expectations, list) or not expectations:
         raise ConfigurationError(str(suite_file), "has no expectations")
-    return tuple(expectations)
+    gx, _ = _great_expectations()
+    configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
+    # One by one: a suite that is given plain dicts leaves out, with no error, what it cannot make sense of.
+    return tuple((item, configuration(**item).to_domain_obj()) for item in expectations)
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import datetime as dt
 import html
 import traceback
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import luigi
@@ -42,13 +43,16 @@ class PipelineTask(luigi.Task):
     def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
         return self.time_limit
 
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """Luigi's, which looks through the whole class each time that a task is made; a run makes many."""
+        return _parameters(cls)
+
     def clone(self, cls: Any = None, **kwargs: Any) -> Any:
         """Luigi's clone, but what belongs to a family stays with it."""
         family = cls or type(self)
-        for name, parameter in family.get_params():
-            if isinstance(parameter, OfFamily):
-                kwargs.setdefault(name, parameter.task_value(family.get_task_family(), name))
-        return super().clone(cls, **kwargs)
+        known = {name: getattr(self, name) for name in _handed_on(type(self), family)}
+        return family(**(known | kwargs))
 
     def complete(self) -> bool:
         invocation.begin(self)
@@ -143,6 +147,19 @@ class MarkedTask(TickerTask):
 
     def output(self) -> MarkerTarget:
         return MarkerTarget(database_url(), self.task_id)
+
+
+@cache
+def _parameters(family: type[PipelineTask]) -> list[tuple[str, luigi.Parameter[Any]]]:
+    found: list[tuple[str, luigi.Parameter[Any]]] = super(PipelineTask, family).get_params()
+    return found
+
+
+@cache
+def _handed_on(giver: type[PipelineTask], taker: type[PipelineTask]) -> frozenset[str]:
+    """Names of the parameters that both families have, but for what belongs to a family."""
+    given = {name for name, parameter in giver.get_params() if not isinstance(parameter, OfFamily)}
+    return frozenset(given.intersection(taker.get_param_names(include_significant=True)))
 
 
 def check_years(years_back: int) -> None:

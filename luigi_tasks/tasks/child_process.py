@@ -16,7 +16,7 @@ class ChildProcess:
 
     def __enter__(self) -> ChildProcess:
         if self._task_process.use_multiprocessing:
-            invocation.in_child()
+            invocation.in_child(self._task_process.worker_id)
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import datetime as dt
+import json
 import logging
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 import psutil
 from luigi.cmdline_parser import CmdlineParser
+from luigi.task_status import FAILED
 
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
@@ -60,6 +62,8 @@ class _Invocation:
     def __init__(self) -> None:
         self.begun = False
         self.parent = 0
+        self.child = False
+        self.worker_id = ""
         self.alive: tuple[int, int] | None = None
 
 
@@ -95,18 +99,29 @@ def begin(task: PipelineTask) -> None:
     atexit.register(_end)
 
 
-def in_child() -> None:
-    """To be called first in every process that Luigi forks for a task."""
+def is_child() -> bool:
+    """Whether this is a process that Luigi forked for a task."""
+    return _this.child
+
+
+def in_child(worker_id: str) -> None:
+    """To be called first in every process that Luigi forks for a task, with the name of the worker that forks."""
+    _this.child, _this.worker_id = True, worker_id
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Ctrl-C goes to the whole group; the parent ends its children itself, in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _this.alive is not None:
         reader, writer = _this.alive
         os.close(writer)
-        threading.Thread(target=_die_with_parent, args=(reader,), daemon=True, name="die-with-parent").start()
+        die_with(reader)
 
 
-def _die_with_parent(reader: int) -> None:
+def die_with(reader: int) -> None:
+    """End this process once the other end of the pipe is closed: when whoever holds it has died, of whatever."""
+    threading.Thread(target=_die_when_closed, args=(reader,), daemon=True, name="die-with-parent").start()
+
+
+def _die_when_closed(reader: int) -> None:
     os.read(reader, 1)
     # As sudden as a SIGKILL: what was not committed is rolled back, what was not renamed is no target.
     os._exit(1)
@@ -179,6 +194,23 @@ def _settle_other_workers() -> None:
             release(worker)
 
 
+def show_failed(task: luigi.Task, words: str) -> None:
+    """Have luigid's page show a task that was run within another one, and failed; `words` are HTML."""
+    scheduler = _scheduler() if _this.worker_id else None
+    if scheduler is None:
+        return
+    scheduler.add_task(
+        worker=_this.worker_id,
+        task_id=task.task_id,
+        status=FAILED,
+        runnable=False,
+        expl=json.dumps(words),
+        params=task.to_str_params(),
+        family=task.task_family,
+        module=task.task_module,
+    )
+
+
 def release_own() -> None:
     """Take this process's worker off luigid: it is ending, and the next run need not wait for that."""
     for worker in _workers():
@@ -190,9 +222,7 @@ def release(worker: dict[str, Any]) -> None:
     """Tell luigid on behalf of a worker that it does no more; it takes the end of a task only from who runs it."""
     scheduler = _scheduler()
     for task_id in worker.get("running") or {}:
-        scheduler.add_task(
-            worker=worker["name"], task_id=task_id, status="FAILED", expl="the run that had it was killed"
-        )
+        scheduler.add_task(worker=worker["name"], task_id=task_id, status=FAILED, expl="the run that had it was killed")
         logger.info("released %s, which a killed run left behind", task_id)
     scheduler.disable_worker(worker["name"])
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import luigi
 from luigi import Event
 
-from luigi_tasks import settings
 from luigi_tasks.database.ledger import Ledger, Marker
-from luigi_tasks.errors import SecuritiesMasterError
-from luigi_tasks.sessions import calendar_of
+from luigi_tasks.errors import SecuritiesMasterError, StepFailed, TimedOut
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import preload
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
@@ -36,7 +34,9 @@ def _done(task: PipelineTask, seconds: float) -> None:
 
 @PipelineTask.event_handler(Event.FAILURE)
 def _failed(task: PipelineTask, error: BaseException) -> None:
-    if isinstance(error, SecuritiesMasterError):
+    if isinstance(error, StepFailed):
+        return
+    if isinstance(error, (SecuritiesMasterError, TimedOut)):
         _record(task, error.kind, str(error))
     else:
         _record(task, "unexpected", f"{type(error).__name__}: {error}")
@@ -63,15 +63,7 @@ def _broken(task: PipelineTask, error: BaseException) -> None:
 
 @TickerTask.event_handler(Event.DEPENDENCY_DISCOVERED)
 def _there_is_work(task: TickerTask, dependency: luigi.Task) -> None:
-    preload.once(_calendars)
-
-
-def _calendars() -> set[str]:
-    """Of the exchanges whose securities are stored; New York's where none are."""
-    if settings.load().source != "yahoo":
-        return set()
-    known = map(calendar_of, Ledger(database_url()).exchanges() or ["NYQ"])
-    return {name for name in known if name is not None}
+    preload.once()
 
 
 def _record(task: PipelineTask, kind: str, reason: str) -> None:

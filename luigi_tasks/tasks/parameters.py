@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
 from luigi_tasks.errors import ConfigurationError
@@ -40,6 +41,17 @@ class OfFamily(luigi.IntParameter):
         super().__init__(
             default=default, description=description, significant=False, visibility=ParameterVisibility.HIDDEN
         )
+        self._known: dict[tuple[str, CmdlineParser | None], int] = {}
+
+    def has_task_value(self, task_name: str, param_name: str) -> bool:
+        return True
+
+    def task_value(self, task_name: str, param_name: str) -> int:
+        """Looked up once in an invocation: the same for all tasks of a family, of which a run makes thousands."""
+        invoked = task_name, CmdlineParser.get_instance()
+        if invoked not in self._known:
+            self._known[invoked] = int(super().task_value(task_name, param_name))
+        return self._known[invoked]
 
 
 class Full(luigi.BoolParameter):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+
+from luigi_tasks import settings
+from luigi_tasks.database import embedded
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.tasks import invocation
 
 _done: list[bool] = []
 
 
-def once(calendars: Callable[[], Iterable[str]]) -> None:
-    """Import what tasks will need (some seconds), and set up these exchanges' calendars, the first time it is called.
+def once() -> None:
+    """Import what tasks will need (some seconds), and set up the exchanges' calendars, the first time it is called.
 
-    No session, no connection may cross the fork.
+    Does nothing in a forked child, which needs less than all. No session, no connection may cross the fork.
     """
-    if not _done:
+    if not _done and not invocation.is_child():
         _done.append(True)
-        _load(calendars())
+        _load()
 
 
-def _load(calendars: Iterable[str]) -> None:
+def _load() -> None:
     # pandas_compat and pandas' csv reader are what pyarrow and pandas themselves only import on first use.
     import yfinance  # noqa: F401
 
@@ -27,9 +31,19 @@ def _load(calendars: Iterable[str]) -> None:
     from luigi_tasks.market import files, yahoo  # noqa: F401
     from luigi_tasks.quality import suite
 
-    suite.preload()
-    for calendar in calendars:
-        sessions.known(calendar)
+    suite.preload(settings.load().suite_file)
+    for exchange in _exchanges():
+        calendar = sessions.calendar_of(exchange)
+        if calendar is not None:
+            sessions.known(calendar)
     # The children share the parent's memory until somebody writes to it, which a collection does.
     gc.collect()
     gc.freeze()
+
+
+def _exchanges() -> list[str]:
+    """Those of the securities that are stored; New York's where none are."""
+    chosen = settings.load()
+    if chosen.source != "yahoo":
+        return []
+    return Ledger(embedded.url(chosen)).exchanges() or ["NYQ"]

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Iterator
 
 import luigi
 
 from luigi_tasks import settings
 from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.base import check_years
+from luigi_tasks.tasks.base import TickerTask, check_years
 from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UniverseTask
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.metadata_batch import MetadataBatch
+from luigi_tasks.tasks.ohlcv_batch import OhlcvBatch
 from luigi_tasks.tasks.parameters import Full, OfFamily
 from luigi_tasks.tasks.record_universe import RecordUniverse
-from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, unfinished
+from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, steps_to_do, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
+
+_MOST_BATCHES = 200
 
 
 class RunAll(UniverseTask, luigi.WrapperTask):
@@ -54,11 +59,10 @@ class RunAll(UniverseTask, luigi.WrapperTask):
     def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
         # Before any ticker is tried: a member that fails, or cannot be asked for, is a member all the same.
         yield self._universe()
-        waiting = unfinished(pipelines(self, self.members()))
+        waiting = steps_to_do(pipelines(self, self.members()))
         if any(_has_to_download(pipeline) for pipeline in waiting):
             yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
-        tickers = {pipeline.ticker for pipeline in waiting}
-        yield [batch for batch, members in self._batches() if tickers & members]
+        yield list(self._batches({pipeline.ticker: steps for pipeline, steps in waiting.items()}))
 
     def _universe(self) -> RecordUniverse:
         return RecordUniverse(date=self.date, universe=self.digest())
@@ -68,11 +72,16 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         members: dict[str, list[str]] = self.requires().output().read()["accepted"]
         return members
 
-    def _batches(self) -> Iterator[tuple[TickerBatch, set[str]]]:
-        size, tickers, digest = settings.load().batch_size, list(self.members()), self.digest()
-        for first in range(0, len(tickers), size):
-            members = tickers[first : first + size]
-            yield self.clone(TickerBatch, universe=digest, first=first, size=len(members)), set(members)
+    def _batches(self, waiting: dict[str, set[type[TickerTask]]]) -> Iterator[TickerBatch]:
+        """Those that have something to do, given what each ticker has."""
+        tickers, digest = list(self.members()), self.digest()
+        # Not many batches, however many tickers: what each costs Luigi grows with their number.
+        size = max(settings.load().batch_size, math.ceil(len(tickers) / _MOST_BATCHES))
+        for family in (OhlcvBatch, MetadataBatch):
+            for first in range(0, len(tickers), size):
+                members = tickers[first : first + size]
+                if any(waiting.get(ticker, set()).intersection(family.storing) for ticker in members):
+                    yield self.clone(family, universe=digest, first=first, size=len(members))
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:

@@ -1,52 +1,97 @@
-"""TickerBatch: some tickers of a run. RunAll hands Luigi one batch after another, not all tickers at once.
+"""TickerBatch: some tickers of a run, which one process takes one after another.
 
-Luigi's scheduler looks at every pending task for every task it hands out, so its cost grows with the square of
-what is pending. A batch therefore yields its tickers only once it runs, and it ranks below all of their tasks while
-it wants the same `yfinance_api` unit as a download: the next batch opens exactly when no download is waiting.
+A process a ticker, or for each step of one, costs more than the step; and Luigi's scheduler looks at every pending
+task for every task that it hands out, so that its cost grows with the square of their number. Of bars and of company
+data there are batches apart, since the provider bears other rates of the one than of the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import html
+import logging
+import time
+from collections.abc import Sequence
+from typing import ClassVar
 
 import luigi
 
 from luigi_tasks import settings
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.standing import Retired, Standing
+from luigi_tasks.errors import PatienceExhausted, StepFailed
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
+from luigi_tasks.tasks import invocation, preload
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, budget, database_url, first_day
+from luigi_tasks.tasks.in_process import InProcess, with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.parameters import Full, OfFamily, today
+from luigi_tasks.tasks.one_after_another import OneAfterAnother, Outcome
+from luigi_tasks.tasks.parameters import Full, today
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+logger = logging.getLogger(__name__)
 
 STORED = (RegisterSecurity, InsertOhlcv, InsertMetadata)
 """A ticker is done when these are; what else there is, they require."""
 
+_GRACE_SECONDS = 60
+"""A step that is deaf to its time limit is killed, with its process, so much later."""
+_SAY_SECONDS = 1.0
+
+_WORDS = {
+    "died": ("process_died", "its process was killed, perhaps for want of memory"),
+    "timed_out": ("timed_out", "its process was killed, since it was deaf to its time_limit in luigi.cfg"),
+}
+
 
 class TickerBatch(PipelineTask):
-    """Runs the pipelines of tickers number `first` to `first + size - 1` of a validated list."""
+    """Does some steps of tickers number `first` to `first + size - 1` of a validated list."""
 
     years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
     full: bool = Full()
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
-    priority: int = OfFamily(default=-10, description="higher runs first")
 
-    resources = {"yfinance_api": 1}
+    storing: ClassVar[tuple[type[TickerTask], ...]] = STORED
+    """Of STORED, the steps that are this family's; with what they require."""
+
+    @property
+    def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
+        """None by Luigi: each step has its own, and each ticker is watched."""
+        return 0
 
     def complete(self) -> bool:
-        return not unfinished(self.pipelines())
+        invocation.begin(self)
+        if not self.to_do():
+            return True
+        preload.once()
+        return False
 
-    def run(self) -> Iterator[list[TickerPipeline]]:
+    def run(self) -> None:
         if settings.load().source == "yahoo":
             # Once Yahoo has outlasted the run's patience, no further ticker is worth a process.
             budget().check_patience()
-        yield unfinished(self.pipelines())
+        tickers = self.to_do()
+        watch = _Watch(self, len(tickers))
+        untried = OneAfterAnother(tickers, work, watch.tell, _time_limit, _worth_trying).run()
+        watch.say()
+        if watch.failed:
+            raise StepFailed(
+                f"{self.task_family} {self.first}", f"{len(watch.failed)} of {len(tickers)} tickers failed"
+            )
+        if untried:
+            budget().check_patience()
+
+    def to_do(self) -> list[list[TickerTask]]:
+        """Of each ticker that has any, the steps of `storing` that are to be done."""
+        return [
+            [pipeline.clone(family) for family in self.storing if family in families]
+            for pipeline, families in steps_to_do(self.pipelines()).items()
+            if families.intersection(self.storing)
+        ]
 
     def pipelines(self) -> list[TickerPipeline]:
         """The pipelines of all its tickers."""
@@ -55,24 +100,88 @@ class TickerBatch(PipelineTask):
         return pipelines(self, dict(members))
 
 
+def work(steps: list[TickerTask]) -> bool:
+    """Do these steps of a ticker; returns whether they are done. Why not is on record then."""
+    try:
+        here = InProcess()
+        for step in steps:
+            here.finish(step)
+    except StepFailed:
+        return False
+    return True
+
+
+class _Watch:
+    """What came of a batch's tickers, told to the ledger and to luigid's page."""
+
+    def __init__(self, batch: TickerBatch, tickers: int) -> None:
+        self.failed: list[str] = []
+        self._batch, self._tickers, self._done, self._said = batch, tickers, 0, 0.0
+
+    def tell(self, steps: list[TickerTask], outcome: Outcome) -> None:
+        if outcome == "done":
+            self._done += 1
+        else:
+            self.failed.append(steps[0].ticker)
+        if outcome in _WORDS:
+            kind, reason = _WORDS[outcome]
+            chain = [each for step in steps for each in with_requirements(step)]
+            step = next((each for each in chain if not each.complete()), chain[-1])
+            logger.error("%s: %s: %s", kind, step.ticker, reason)
+            Ledger(database_url()).fail(step.step(), kind, reason)
+            invocation.show_failed(step, reason)
+        if time.monotonic() >= self._said + _SAY_SECONDS:
+            self.say()
+
+    def say(self) -> None:
+        self._said = time.monotonic()
+        failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
+        self._batch.say(html.escape(f"{self._done} of {self._tickers} tickers done{failed}"))
+
+
+def _time_limit(steps: list[TickerTask]) -> float:
+    every = {each.task_id: each for step in steps for each in with_requirements(step)}
+    return sum(step.worker_timeout for step in every.values()) + _GRACE_SECONDS
+
+
+def _worth_trying() -> bool:
+    """Whether the next ticker is, after one has failed."""
+    if settings.load().source != "yahoo":
+        return True
+    try:
+        budget().check_patience()
+    except PatienceExhausted:
+        return False
+    return True
+
+
 def pipelines(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerPipeline]:
     """The pipelines of {ticker: groupings}, for the task's as-of date and years."""
     return [task.clone(TickerPipeline, ticker=ticker, groupings=names) for ticker, names in members.items()]
 
 
 def unfinished(pipelines: list[TickerPipeline]) -> list[TickerPipeline]:
-    """Those that have a step to do; a few queries for all of them, which are of one as-of date."""
+    """Those that have a step to do."""
+    return list(steps_to_do(pipelines))
+
+
+def steps_to_do(pipelines: list[TickerPipeline]) -> dict[TickerPipeline, set[type[TickerTask]]]:
+    """{pipeline: those of STORED that are to be done} of those that have any.
+
+    A few queries for all of them, which are of one as-of date.
+    """
     if not pipelines:
-        return []
+        return {}
     tickers = [pipeline.ticker for pipeline in pipelines]
     resting, there = resting_tickers(tickers), already(pipelines)
     wanted = {
-        pipeline: {step.task_id for step in stored_steps(pipeline) if step.ticker not in there.get(type(step), ())}
+        pipeline: [step for step in stored_steps(pipeline) if step.ticker not in there.get(type(step), ())]
         for pipeline in pipelines
         if pipeline.ticker not in resting
     }
-    done = Ledger(database_url()).done(set().union(*wanted.values()))
-    return [pipeline for pipeline, task_ids in wanted.items() if not task_ids <= done]
+    done = Ledger(database_url()).done([step.task_id for steps in wanted.values() for step in steps])
+    to_do = {pipeline: {type(step) for step in steps if step.task_id not in done} for pipeline, steps in wanted.items()}
+    return {pipeline: families for pipeline, families in to_do.items() if families}
 
 
 def resting_tickers(tickers: list[str]) -> dict[str, Retired]:

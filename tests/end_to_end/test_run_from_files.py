@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from luigi.rpc import RemoteScheduler
 
 from tests.conftest import make_bars
 from tests.workspace import Workspace
@@ -78,6 +79,9 @@ def test_one_bad_ticker_stops_no_other_and_the_report_says_why(
     assert [item["ticker"] for item in document["rejected"]] == ["../../etc/passwd", "bbb"]
     assert "GONE" in run.out
     assert "Traceback" not in run.err
+    shown = RemoteScheduler(f"http://127.0.0.1:{workspace.port}").task_list("FAILED", "")
+    named = {task["name"]: task["params"].get("ticker") for task in shown.values()}
+    assert named == {"DownloadOhlcv": "GONE", "OhlcvBatch": None}, "luigid shows which step of which ticker"
 
     again = workspace.run(*ARGUMENTS)
 

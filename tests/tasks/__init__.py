@@ -1,0 +1,1 @@
+"""Tests of luigi_tasks.tasks."""
