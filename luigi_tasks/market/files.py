@@ -21,6 +21,7 @@ import hashlib
 import importlib.util
 import os
 import xml.etree.ElementTree as ElementTree
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class FileSource:
     def check(self) -> None:
         """See MarketDataSource. Rewrites a long table, if it changed, so that the downloads find it done."""
         if self.path.is_dir():
-            if not self._files_by_ticker():
+            if not _files_by_ticker(self.path, self.path.stat().st_mtime_ns):
                 raise SourceUnreachable(str(self.path), f"holds no {', '.join(_SUFFIXES)} file")
         elif self.path.is_file():
             self._sorted_table()
@@ -79,7 +80,7 @@ class FileSource:
     def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. A price column that the files do not have is NaN, an action column 0."""
         if self.path.is_dir():
-            file = self._files_by_ticker().get(ticker)
+            file = _files_by_ticker(self.path, self.path.stat().st_mtime_ns).get(ticker)
             if file is None:
                 raise NoSuchTicker(ticker, f"there is no file for it in {self.path}")
             table = _read(file)
@@ -97,9 +98,6 @@ class FileSource:
         """See MarketDataSource. The row of the metadata file; just the symbol where there is no file, or no row."""
         known = _metadata_rows(self._metadata_path).get(ticker, {}) if self._metadata_path else {}
         return {"symbol": ticker, **known}
-
-    def _files_by_ticker(self) -> dict[str, Path]:
-        return {_ticker_of(file): file for file in sorted(self.path.iterdir()) if file.suffix.lower() in _SUFFIXES}
 
     def _bars_from(self, ticker: str, table: pd.DataFrame) -> pd.DataFrame:
         frame = _named(str(self.path), table)
@@ -150,6 +148,12 @@ def resolve(path: Path | str) -> Path:
             raise SourceUnreachable(text, f"the package {package} is not installed")
         return Path(spec.origin).parent / inside
     return Path(text).expanduser().absolute()
+
+
+@lru_cache(maxsize=4)
+def _files_by_ticker(folder: Path, changed: int) -> dict[str, Path]:
+    """The files of a folder, listed anew only once it has `changed`: it may hold thousands."""
+    return {_ticker_of(file): file for file in sorted(folder.iterdir()) if file.suffix.lower() in _SUFFIXES}
 
 
 def _ticker_of(file: Path) -> str:

@@ -171,8 +171,9 @@ def database_url() -> str:
     return embedded.url(settings.load())
 
 
+@cache
 def source() -> MarketDataSource:
-    """The configured source; made in the process that uses it, after the fork."""
+    """The configured source, one for a process, so that it keeps its connections; it makes new ones after a fork."""
     chosen = settings.load()
     if chosen.source == "files":
         from luigi_tasks.market.files import FileSource

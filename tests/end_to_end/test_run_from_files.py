@@ -79,7 +79,8 @@ def test_one_bad_ticker_stops_no_other_and_the_report_says_why(
     assert [item["ticker"] for item in document["rejected"]] == ["../../etc/passwd", "bbb"]
     assert "GONE" in run.out
     assert "Traceback" not in run.err
-    shown = RemoteScheduler(f"http://127.0.0.1:{workspace.port}").task_list("FAILED", "")
+    luigid: Any = RemoteScheduler(f"http://127.0.0.1:{workspace.port}")
+    shown = luigid.task_list("FAILED", "")
     named = {task["name"]: task["params"].get("ticker") for task in shown.values()}
     assert named == {"DownloadOhlcv": "GONE", "OhlcvBatch": None}, "luigid shows which step of which ticker"
 

@@ -210,6 +210,14 @@ def test_a_second_attempt_is_sent_and_not_answered_from_a_cache(yahoo: LoopbackY
     pd.testing.assert_frame_equal(second, served, check_exact=True)
 
 
+def test_the_same_question_is_asked_again_and_not_answered_from_a_cache(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars())
+
+    ask(yahoo, *[(what, ("AAA", *days)) for what, days in WHAT] * 2)
+
+    assert yahoo.count("chart") == yahoo.count("summary") == 2
+
+
 def test_a_ticker_costs_one_request_for_bars_and_one_for_company_data(yahoo: LoopbackYahoo) -> None:
     yahoo.add("AAA", make_bars())
     yahoo.add("BBB", make_bars(seed=2))

@@ -5,6 +5,7 @@ installed version, so that an upgrade that breaks one fails loudly.
   still get them, once a run. `_load_cookie_curlCffi`, `_save_cookie_curlCffi` do nothing: the cookie is ours.
 * `Ticker._tz` is set: the zone lookup would cost a second chart request. yfinance's own zone cache would do, too, but
   it is an SQLite file, as its cookie cache is, and processes that start together fail on these.
+* `YfData.cache_get`, an lru_cache, is emptied before every question.
 * `Ticker.info` asks quoteSummary alone: `Quote._fetch_additional_info` and `_fetch_complementary` would send two more
   requests, for quotes of the day and one ratio.
 """
@@ -53,7 +54,11 @@ class Yfinance:
         self._data._load_cookie_curlCffi = self._data._save_cookie_curlCffi = lambda: False
 
     def ticker(self, symbol: str, zone: str | None = None) -> Any:
-        """yfinance's Ticker, whose `history` and `info` send one request each."""
+        """yfinance's Ticker, whose `history` and `info` send one request each, also if they were asked the same before.
+
+        yfinance keeps answers for the life of the process, and gives them again: bad ones, too.
+        """
+        self._yf.data.YfData.cache_get.cache_clear()
         stock = self._yf.Ticker(symbol, session=self._session)
         _require(stock, "_tz", "_quote")
         _require(stock._quote, *_OF_QUOTE)
