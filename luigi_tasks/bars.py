@@ -105,4 +105,8 @@ def to_arrow(bars: pd.DataFrame) -> pa.Table:
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
     """The frame that `to_arrow` was given."""
-    return conform(table.to_pandas(date_as_object=False))
+    days = table.column("date")
+    if pa.types.is_date32(days.type):
+        # As pandas is to have them; it would make milliseconds of them.
+        table = table.set_column(table.column_names.index("date"), "date", days.cast(pa.timestamp("s")))
+    return conform(table.to_pandas())

@@ -114,7 +114,9 @@ def judge(
     Raises:
         ConfigurationError: the suite cannot be read or run.
     """
-    frame = frame.reset_index(drop=True)
+    # pandas copies them, deep, with every operation.
+    attrs, frame = frame.attrs, frame.reset_index(drop=True)
+    frame.attrs = {}
     try:
         bars.conform(frame)
     except (KeyError, ValueError, TypeError) as error:
@@ -129,9 +131,11 @@ def judge(
     if not reasons:
         reasons = _too_bad(len(bad_rows), len(frame), most_bad_share)
     bad = frame.index.isin(frame.index if reasons else bad_rows)
+    valid = frame[~bad].reset_index(drop=True)
+    valid.attrs = dict(attrs)
     return Verdict(
         ticker=ticker,
-        valid=frame[~bad].reset_index(drop=True),
+        valid=valid,
         quarantined=_quarantined(frame[bad], _by_row(critical), reasons, _by_row(lesser)),
         findings={failure.rule: len(frame if failure.values is None else failure.values) for failure in failures},
         condemned="; ".join(reason["rule"] for reason in reasons),
@@ -204,6 +208,8 @@ def _quarantined(
 
 def _flagged(valid: pd.DataFrame, lesser: list[_Failure]) -> list[dict[str, Any]]:
     """What is wrong with rows that may be stored all the same, by date, after what is wrong with the table."""
+    if not lesser:
+        return []
     days = dict(zip(valid.index, map(_day, valid["date"]), strict=True))
     flagged = []
     for failure in lesser:
