@@ -14,6 +14,7 @@ usage() {
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
+./run.sh benchmark [--help]   how fast it is, next to what people do today
 ./run.sh help
 DATABASE_URL=postgresql://user:password@host/database uses a PostgreSQL of yours instead of the embedded one.
 TEXT
@@ -81,6 +82,11 @@ test)
     shift
     environment demo,test
     exec python -m pytest "$@"
+    ;;
+benchmark)
+    shift
+    environment demo,test,benchmark
+    exec python -m benchmarks "$@"
     ;;
 "" | -*)
     environment demo

@@ -136,25 +136,27 @@ class YfinanceClient:
             RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
         df = _conformed(ticker, df)
-        content = _as_csv(ticker, df)
+        table = _as_table(ticker, df)
         facts = df.attrs.get(bars.FACTS, {})
+        # pandas copies them, deep, with every operation.
+        df.attrs = {}
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
             stored = self._require_same_security(connection, ticker, security_id, facts)
-            # A temporary table, because COPY knows no ON CONFLICT.
-            names = ", ".join(bars.COLUMNS)
-            empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
-            connection.execute(sa.text(empty))
-            _copy_in(connection, f"COPY incoming ({names}) FROM STDIN (FORMAT csv)", content)
+            # The first bars go straight into the table: there is nothing that they could be held against.
+            first = stored.bars_as_of is None and history.first_session(connection, security_id) is None
+            if not first:
+                _copy_aside(connection, table)
             change: dict[str, Any] = {name: storable(facts[name]) for name in _FACTS if facts.get(name)}
             if window is None:
-                detail = _revise(connection, security_id, _today())
-                affected = history.store(connection, security_id, _today(), replace=True)
+                as_of = _today()
+                detail = {} if first else _revise(connection, security_id, as_of)
+                affected = _bring_in(connection, security_id, as_of, table if first else None)
             elif stored.bars_as_of is None or stored.bars_as_of <= window.as_of:
                 _require_current(connection, ticker, security_id, stored, window, df)
-                detail = _revise(connection, security_id, window.as_of)
-                detail |= _settle_missing(connection, ticker, security_id, df, window)
-                affected = history.store(connection, security_id, window.as_of, replace=True)
+                detail = {} if first else _revise(connection, security_id, window.as_of)
+                detail |= {} if first else _settle_missing(connection, ticker, security_id, df, window)
+                affected = _bring_in(connection, security_id, window.as_of, table if first else None)
                 change |= {"bars_as_of": window.as_of} | ({"whole_as_of": window.as_of} if window.span.whole else {})
             elif stored.history_from <= window.span.start:
                 self._mark(connection, marker)
@@ -170,7 +172,8 @@ class YfinanceClient:
                 change["history_from"] = min(stored.history_from or span.start, span.start)
                 listing = {name: change.get(name) or getattr(stored, name) for name in ("exchange", "first_trade_date")}
                 detail |= _look_for_gaps(connection, security_id, window.span, as_of, **listing)
-            change["series_digest"] = self._digest(connection, ticker, security_id)
+            latest = df.tail(_DIGEST_BARS) if first else history.latest(connection, security_id, _DIGEST_BARS)
+            change["series_digest"] = self._digest(connection, ticker, security_id, latest)
             connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
             connection.execute(sa.delete(absences).where(absences.c.ticker == ticker))
             if marker is not None:
@@ -312,9 +315,9 @@ class YfinanceClient:
         return known
 
     @staticmethod
-    def _digest(connection: sa.Connection, ticker: str, security_id: int) -> str | None:
+    def _digest(connection: sa.Connection, ticker: str, security_id: int, latest: pd.DataFrame) -> str | None:
         """Of the latest stored bars, None where they cannot tell one security from another. Raises IdenticalSeries."""
-        digest = _digest(history.latest(connection, security_id, _DIGEST_BARS))
+        digest = _digest(latest)
         if digest is None:
             return None
         # Who comes second waits for the first to commit, and then sees its bars.
@@ -452,18 +455,40 @@ def _conformed(ticker: str, df: pd.DataFrame) -> pd.DataFrame:
         raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
 
 
-def _as_csv(ticker: str, df: pd.DataFrame) -> bytes:
-    """The bars as CSV; Arrow writes every float with the digits that give the same float back."""
+def _as_table(ticker: str, df: pd.DataFrame) -> pa.Table:
     try:
         table = bars.to_arrow(df)
     except (ValueError, TypeError, pa.ArrowInvalid) as error:
         raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
-    days = table["date"].to_pandas()
+    days = pd.Series(df["date"].to_numpy().astype("datetime64[D]"))
     if days.duplicated().any():
-        raise InvalidData(ticker, f"there are two bars for {days[days.duplicated()].iloc[0]}")
+        raise InvalidData(ticker, f"there are two bars for {days[days.duplicated()].iloc[0].date()}")
+    return table
+
+
+def _copy_aside(connection: sa.Connection, table: pa.Table) -> None:
+    """Bars into `incoming`, a temporary table, because COPY knows no ON CONFLICT."""
+    names = ", ".join(bars.COLUMNS)
+    empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
+    connection.execute(sa.text(empty))
+    _copy_in(connection, f"COPY incoming ({names}) FROM STDIN (FORMAT csv)", _as_csv(table))
+
+
+def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, table: pa.Table | None) -> int:
+    """Bars into the table, from `incoming` where they are not given; how many are new or changed."""
+    if table is None:
+        return history.store(connection, security_id, as_of, replace=True)
+    constants = (("security_id", pa.scalar(security_id)), ("as_of", pa.scalar(as_of)))
+    for name, value in constants:
+        table = table.append_column(name, pa.repeat(value, len(table)))
+    _copy_in(connection, f"COPY ohlcv ({', '.join(table.column_names)}) FROM STDIN (FORMAT csv)", _as_csv(table))
+    return len(table)
+
+
+def _as_csv(table: pa.Table) -> bytes:
+    """Arrow writes every float with the digits that give the same float back."""
     sink = io.BytesIO()
-    options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
-    pa.csv.write_csv(table, sink, options)
+    pa.csv.write_csv(table, sink, pa.csv.WriteOptions(include_header=False, quoting_style="none"))
     return sink.getvalue()
 
 

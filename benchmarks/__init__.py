@@ -1,0 +1,1 @@
+"""How fast, next to what people do today; `python -m benchmarks` runs everything and writes docs/benchmarks.md."""
