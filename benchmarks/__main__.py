@@ -3,7 +3,8 @@
     ./run.sh benchmark [NAME …] [--tickers 500] [--many 5000] [--baseline 50]
 
 Without names, all of them (about half an hour on two cores). Every figure is a ratio, or stands next to what it is
-compared with in the same run. With --write, docs/benchmarks.md and docs/benchmarks.svg are made from them.
+compared with in the same run. With --write, docs/benchmarks.md and docs/benchmarks.svg are made of the latest figures
+of each, which are kept in var/benchmarks.json.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime as dt
+import json
 import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ YEARS = 10
 LATENCY = 0.2
 RATE = 5.0
 MEBIBYTE = 2**20
+_KEPT = REPOSITORY / "var/benchmarks.json"
 
 _HEAD = """\
 # How fast it is
@@ -260,13 +263,16 @@ def main() -> None:
     parser.add_argument("--baseline", type=int, default=50, help="tickers that the baselines are measured with")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.svg")
     given = parser.parse_args()
-    figures: list[Figure] = []
+    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {}
     for name in given.names or ALL:
         with Bench() as bench:
             found = ALL[name](bench, given)
-        figures += found
         print(as_markdown(found).split("|---|\n")[-1], flush=True)
+        kept[name] = [asdict(figure) for figure in found]
+        _KEPT.parent.mkdir(exist_ok=True)
+        _KEPT.write_text(json.dumps(kept, indent=1))
     if given.write:
+        figures = [Figure(**figure) for name in ALL for figure in kept.get(name, ())]
         (REPOSITORY / "docs/benchmarks.md").write_text(as_markdown(figures))
         plot(figures, REPOSITORY / "docs/benchmarks.svg")
 

@@ -44,6 +44,12 @@ class RunLogFile(logging.FileHandler):
 class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     """Standard error: all that we say, and of Luigi's talk what went wrong."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream.isatty():
+            # Of a line that tells how far the run is; it is drawn anew.
+            self.stream.write("\r\x1b[K")
+        super().emit(record)
+
     def filter(self, record: logging.LogRecord) -> bool:
         wanted = record.name.startswith("luigi_tasks") or record.levelno >= logging.WARNING
         # The step's own failure has been told by then.

@@ -122,6 +122,12 @@ class Batches(luigi.Config):
     size: int = luigi.IntParameter(default=10, description="tickers that one process takes one after another")
 
 
+class Progress(luigi.Config):
+    """How a run tells how far it is, where it does not run on a terminal."""
+
+    log_seconds: float = luigi.FloatParameter(default=120.0, description="seconds between two lines in the log")
+
+
 @dataclass(frozen=True)
 class Secret:
     """Text that never shows itself in a log, an error or a repr."""
@@ -157,6 +163,7 @@ class Settings:
     first_wait: float
     longest_wait: float
     batch_size: int
+    progress_seconds: float
 
     @property
     def store(self) -> Path:
@@ -181,10 +188,13 @@ def load() -> Settings:
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
     retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
+    progress = Progress()
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
         raise ConfigurationError("[Market] name", f"{market.name!r} cannot name a folder", "Use letters, digits, . _ -")
+    if not 0 < progress.log_seconds < float("inf"):
+        raise ConfigurationError("[Progress] log_seconds", f"{progress.log_seconds} is not a positive number")
     if batches.size < 1:
         raise ConfigurationError("[Batches] size", f"{batches.size} is not a positive number")
     for section, name, number in (
@@ -218,6 +228,7 @@ def load() -> Settings:
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
+        progress_seconds=progress.log_seconds,
     )
 
 

@@ -137,9 +137,7 @@ def migrate(engine: sa.Engine) -> None:
     Raises:
         DatabaseRefused: the server is too old, or its tables are of a later version of this project.
     """
-    from alembic.script import ScriptDirectory
-
-    newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    newest = newest_revision()
     with transaction(engine, "the database schema") as connection:
         server = int(str((connection.dialect.server_version_info or (0,))[0]))
         if server < OLDEST_SERVER:
@@ -150,6 +148,11 @@ def migrate(engine: sa.Engine) -> None:
             return
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         _upgrade(connection)
+
+
+def newest_revision() -> str:
+    """The schema of this version. By the names of the files, since importing Alembic takes half a second."""
+    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _current_revision(connection: sa.Connection) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -146,14 +146,14 @@ def collect(
         "started_at": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
         "database": shown(database_url),
         "tickers": dict(Counter(state.state for state in states.values())) | {"all": len(states)},
-        "steps": [asdict(count) for count in counts.values()],
+        "steps": [vars(count) for count in counts.values()],
         "failures": [_failure(failure) for failure in failures],
         "failures_by_kind": _by_kind(failures),
         "quarantine": quarantine,
         "findings": findings + missing(database_url, list(states), as_of) + behind(database_url, list(states), as_of),
         "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
         "stored": held,
-        "by_ticker": [asdict(state) for state in states.values()],
+        "by_ticker": [vars(state) for state in states.values()],
     }
 
 
@@ -233,12 +233,14 @@ def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[di
 
     The exchange's last session is taken to be the day on which at least half of its tickers end.
     """
+    # One look into the index for each: the table may have millions of bars.
+    of_it = (ohlcv.c.security_id == securities.c.security_id) & (ohlcv.c.date <= as_of)
+    newest = sa.select(ohlcv.c.date.label("last")).where(of_it).order_by(ohlcv.c.date.desc()).limit(1).lateral()
     last = (
-        sa.select(securities.c.ticker, securities.c.exchange, sa.func.max(ohlcv.c.date).label("last"))
-        .join_from(securities, ohlcv)
+        sa.select(securities.c.ticker, securities.c.exchange, newest.c.last)
+        .join_from(securities, newest, sa.true())
         .where(securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))))
-        .where(ohlcv.c.date <= as_of, securities.c.exchange.is_not(None))
-        .group_by(securities.c.ticker, securities.c.exchange)
+        .where(securities.c.exchange.is_not(None))
     )
     with transaction(engine_for(database_url), "the report") as connection:
         rows = connection.execute(last, {"tickers": list(tickers)}).all()

@@ -106,7 +106,8 @@ class JsonTarget(FileTarget):
 
     def write(self, document: Any) -> None:
         """Write JSON values. Raises StoreUnwritable."""
-        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True)
+        # Not indented: that is done in Python, and takes a second of a report on thousands of tickers.
+        text = json.dumps(document, allow_nan=False, ensure_ascii=True)
         self._write(lambda part: part.write_text(text, encoding="ascii"))
 
     def read(self) -> Any:

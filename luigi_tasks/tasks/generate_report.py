@@ -25,7 +25,7 @@ from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import TickerBatch, already, pipelines, resting_tickers
+from luigi_tasks.tasks.ticker_batch import TickerBatch, already, pipelines, resting_tickers, task_ids
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
@@ -89,14 +89,35 @@ class GenerateReport(luigi.Task):
             validated = JsonTarget(paths.universe(settings.load().store, "validated", root.date, digest))
             known = validated.read() if validated.exists() else known
             of_all = pipelines(root, known["accepted"])
-            tasks, families = [pipeline.clone(step) for pipeline in of_all for step in STEPS], STEPS
+            there, families = _not_to_do(of_all), STEPS
+            ids = {family: task_ids(family, of_all) for family in STEPS}
+            # The steps themselves are only made where there is no other way to learn of one.
+            expected = [
+                collect.Expected(
+                    family.get_task_family(),
+                    each.ticker,
+                    ids[family][each.ticker],
+                    partial(_receipt, each, family, there),
+                )
+                for each in of_all
+                for family in STEPS
+            ]
         else:
             tasks = _with_requirements(root)
             families = tuple(step for step in STEPS if any(isinstance(task, step) for task in tasks))
+            # Those of the bars last: they know whether the whole history was wanted.
+            of_bars = sorted(tasks, key=lambda task: isinstance(task, HistoryTask))
+            there = _not_to_do(
+                [task.clone(TickerPipeline) for task in {task.ticker: task for task in of_bars}.values()]
+            )
+            expected = [
+                collect.Expected(
+                    task.task_family, task.ticker, task.task_id, partial(_receipt, task, type(task), there)
+                )
+                for task in tasks
+            ]
         names = [family.get_task_family() for family in families]
-        members = sorted({task.ticker for task in tasks})
-        there, resting = _already(tasks), resting_tickers(members)
-        expected = [collect.Expected(t.task_family, t.ticker, t.task_id, partial(_receipt, t, there)) for t in tasks]
+        resting = resting_tickers(sorted({each.ticker for each in expected}))
         document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],
@@ -142,20 +163,21 @@ def _gave_up(document: dict[str, Any]) -> str:
     return ""
 
 
-def _already(tasks: list[TickerTask]) -> dict[type[TickerTask], set[str]]:
+def _not_to_do(of_all: list[TickerPipeline]) -> dict[type[TickerTask], set[str]]:
     """{step: tickers of which there was nothing to do}, for the steps before those that store, too."""
-    # Those of the bars last: they know whether the whole history was wanted.
-    by_ticker = {task.ticker: task for task in sorted(tasks, key=lambda task: isinstance(task, HistoryTask))}
-    there = already([task.clone(TickerPipeline) for task in by_ticker.values()])
+    there = already(of_all)
     bars, company = there.get(InsertOhlcv, set()), there.get(InsertMetadata, set())
     return dict.fromkeys((DownloadOhlcv, ValidateOhlcv, InsertOhlcv), bars) | dict.fromkeys(
         (DownloadMetadata, InsertMetadata), company
     )
 
 
-def _receipt(task: TickerTask, there: dict[type[TickerTask], set[str]]) -> tuple[int, dict[str, Any]] | None:
-    if task.ticker in there.get(type(task), ()):
+def _receipt(
+    of_ticker: TickerTask, step: type[TickerTask], there: dict[type[TickerTask], set[str]]
+) -> tuple[int, dict[str, Any]] | None:
+    if of_ticker.ticker in there.get(step, ()):
         return 0, {}
+    task = of_ticker.clone(step)
     targets = luigi.task.flatten(task.output())
     whole = all(isinstance(target, FileTarget) and target.exists() for target in targets)
     return task.receipt() if whole else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import datetime as dt
+import gc
 import json
 import logging
 import multiprocessing
@@ -29,12 +30,14 @@ from typing import TYPE_CHECKING, Any
 import luigi
 import psutil
 from luigi.cmdline_parser import CmdlineParser
+from luigi.rpc import RPCError
 from luigi.task_status import FAILED
 
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
+from luigi_tasks.tasks import progress
 
 if TYPE_CHECKING:
     from luigi_tasks.tasks.base import PipelineTask
@@ -51,6 +54,7 @@ CANNOT_BEGIN = 35
 REPORT_FAILED = 50
 """Exit code when the report could not be written; above all of Luigi's."""
 
+_GARBAGE_THRESHOLD = 100_000
 _LUIGID_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
 """A worker of another machine that luigid has not heard of for so long is taken for dead; they ping every second."""
@@ -79,6 +83,10 @@ def begin(task: PipelineTask) -> None:
     if _this.begun or CmdlineParser.get_instance() is None:
         return
     _this.begun, _this.parent = True, os.getpid()
+    # Of a large universe there are tens of thousands of objects, which stay: looking for garbage among them again and
+    # again is a third of the time of a run that has nothing to do.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     try:
         task.check_parameters()
         chosen = settings.load()
@@ -94,6 +102,7 @@ def begin(task: PipelineTask) -> None:
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
+    progress.start(chosen.progress_seconds)
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
     atexit.register(_end)
@@ -140,6 +149,7 @@ def _end() -> None:
     if os.getpid() == _this.parent:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        progress.stop()
         write_report(RUN_ID)
 
 
@@ -199,16 +209,20 @@ def show_failed(task: luigi.Task, words: str) -> None:
     scheduler = _scheduler() if _this.worker_id else None
     if scheduler is None:
         return
-    scheduler.add_task(
-        worker=_this.worker_id,
-        task_id=task.task_id,
-        status=FAILED,
-        runnable=False,
-        expl=json.dumps(words),
-        params=task.to_str_params(),
-        family=task.task_family,
-        module=task.task_module,
-    )
+    try:
+        scheduler.add_task(
+            worker=_this.worker_id,
+            task_id=task.task_id,
+            status=FAILED,
+            runnable=False,
+            expl=json.dumps(words),
+            params=task.to_str_params(),
+            family=task.task_family,
+            module=task.task_module,
+        )
+    except RPCError as error:
+        # It is on record; a page that cannot show it must not fail what comes next.
+        logger.warning("luigid does not show that %s failed: %s", task, error)
 
 
 def release_own() -> None:

@@ -11,4 +11,5 @@ class MetadataBatch(TickerBatch):
 
     # A resource of its own: slower by the rate that Yahoo bears, it would keep the bars waiting.
     resources = {"yfinance_company": 1}
+    kind = "metadata"
     storing = (InsertMetadata,)

@@ -11,4 +11,5 @@ class OhlcvBatch(TickerBatch):
     """RegisterSecurity, DownloadOhlcv, ValidateOhlcv and InsertOhlcv of some tickers."""
 
     resources = {"yfinance_api": 1}
+    kind = "ohlcv"
     storing = (RegisterSecurity, InsertOhlcv)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import luigi
+from luigi.task import task_id_str
 
 from luigi_tasks import settings
 from luigi_tasks.database.ledger import Ledger
@@ -21,7 +22,7 @@ from luigi_tasks.database.standing import Retired, Standing
 from luigi_tasks.errors import PatienceExhausted, StepFailed
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
-from luigi_tasks.tasks import invocation, preload
+from luigi_tasks.tasks import invocation, preload, progress
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, budget, database_url, first_day
 from luigi_tasks.tasks.in_process import InProcess, with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
@@ -33,8 +34,10 @@ from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
 logger = logging.getLogger(__name__)
 
-STORED = (RegisterSecurity, InsertOhlcv, InsertMetadata)
+STORED: tuple[type[TickerTask], ...] = (RegisterSecurity, InsertOhlcv, InsertMetadata)
 """A ticker is done when these are; what else there is, they require."""
+
+_OWN = ("ticker", "groupings")
 
 _GRACE_SECONDS = 60
 """A step that is deaf to its time limit is killed, with its process, so much later."""
@@ -55,7 +58,9 @@ class TickerBatch(PipelineTask):
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
 
-    storing: ClassVar[tuple[type[TickerTask], ...]] = STORED
+    kind: ClassVar[str]
+    """What the tickers are done for: ohlcv or metadata."""
+    storing: ClassVar[tuple[type[TickerTask], ...]]
     """Of STORED, the steps that are this family's; with what they require."""
 
     @property
@@ -65,8 +70,10 @@ class TickerBatch(PipelineTask):
 
     def complete(self) -> bool:
         invocation.begin(self)
-        if not self.to_do():
+        waiting = self.to_do()
+        if not waiting:
             return True
+        progress.expect(self.task_id, self.kind, len(waiting))
         preload.once()
         return False
 
@@ -76,7 +83,11 @@ class TickerBatch(PipelineTask):
             budget().check_patience()
         tickers = self.to_do()
         watch = _Watch(self, len(tickers))
-        untried = OneAfterAnother(tickers, work, watch.tell, _time_limit, _worth_trying).run()
+        progress.begun()
+        try:
+            untried = OneAfterAnother(tickers, work, watch.tell, _time_limit, _worth_trying).run()
+        finally:
+            progress.ended()
         watch.say()
         if watch.failed:
             raise StepFailed(
@@ -119,6 +130,7 @@ class _Watch:
         self._batch, self._tickers, self._done, self._said = batch, tickers, 0, 0.0
 
     def tell(self, steps: list[TickerTask], outcome: Outcome) -> None:
+        progress.settled(self._batch.kind, done=outcome == "done")
         if outcome == "done":
             self._done += 1
         else:
@@ -170,18 +182,38 @@ def steps_to_do(pipelines: list[TickerPipeline]) -> dict[TickerPipeline, set[typ
 
     A few queries for all of them, which are of one as-of date.
     """
-    if not pipelines:
-        return {}
     tickers = [pipeline.ticker for pipeline in pipelines]
     resting, there = resting_tickers(tickers), already(pipelines)
-    wanted = {
-        pipeline: [step for step in stored_steps(pipeline) if step.ticker not in there.get(type(step), ())]
+    ids = {family: task_ids(family, pipelines) for family in STORED}
+    done = Ledger(database_url()).done([task_id for of_family in ids.values() for task_id in of_family.values()])
+    to_do = {
+        pipeline: {
+            family
+            for family in STORED
+            if pipeline.ticker not in there.get(family, ()) and ids[family][pipeline.ticker] not in done
+        }
         for pipeline in pipelines
         if pipeline.ticker not in resting
     }
-    done = Ledger(database_url()).done([step.task_id for steps in wanted.values() for step in steps])
-    to_do = {pipeline: {type(step) for step in steps if step.task_id not in done} for pipeline, steps in wanted.items()}
     return {pipeline: families for pipeline, families in to_do.items() if families}
+
+
+def task_ids(family: type[TickerTask], pipelines: Sequence[TickerPipeline]) -> dict[str, str]:
+    """{ticker: id of that step}, of pipelines that differ in their tickers and groupings alone.
+
+    Making the steps for it would take a tenth of a millisecond each, and there are tens of thousands.
+    """
+    if not pipelines:
+        return {}
+    same = pipelines[0].clone(family).to_str_params(only_significant=True, only_public=True)
+    own = {name: parameter for name, parameter in family.get_params() if name in same and name in _OWN}
+    return {
+        pipeline.ticker: task_id_str(
+            family.get_task_family(),
+            same | {name: parameter.serialize(getattr(pipeline, name)) for name, parameter in own.items()},
+        )
+        for pipeline in pipelines
+    }
 
 
 def resting_tickers(tickers: list[str]) -> dict[str, Retired]:
@@ -203,7 +235,3 @@ def already(pipelines: Sequence[TickerPipeline]) -> dict[type[TickerTask], set[s
         return {InsertMetadata: fresh}
     stored = standing.with_history(tickers, first_day(first.date, first.years_back), first.date)
     return {InsertMetadata: fresh, InsertOhlcv: stored}
-
-
-def stored_steps(pipeline: TickerTask) -> list[TickerTask]:
-    return [pipeline.clone(family) for family in STORED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from luigi_tasks.database.engine import engine_for
+from luigi_tasks.database.engine import engine_for, newest_revision
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import metadata
 from luigi_tasks.errors import DatabaseRefused
@@ -24,6 +26,11 @@ def migrate(database_url: str) -> None:
 def test_the_migrated_tables_are_those_of_the_schema(database_url: str) -> None:
     with engine_for(database_url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_newest_schema_is_the_one_that_alembic_takes_for_it() -> None:
+    folder = importlib.resources.files("luigi_tasks.database").joinpath("migrations")
+    assert newest_revision() == ScriptDirectory(str(folder)).get_current_head()
 
 
 def test_the_checks_in_the_database_are_those_of_the_schema(database_url: str) -> None:

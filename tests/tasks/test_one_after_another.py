@@ -33,7 +33,7 @@ WORK: dict[str, Callable[[], bool]] = {
     "good": lambda: True,
     "bad": lambda: False,
     "killed": lambda: die(signal.SIGKILL),
-    "crashed": lambda: die(signal.SIGSEGV),
+    "ended": lambda: die(signal.SIGTERM),
     "left": lambda: os._exit(0),
     "raised": lambda: 1 // 0 == 0,
     "stuck": hang,
@@ -71,7 +71,7 @@ def test_each_item_is_worked_on_once_in_order_and_in_one_process(tmp_path: Path)
     assert len({process for _, process in lines} - {str(os.getpid())}) == 1
 
 
-@pytest.mark.parametrize("end", ["killed", "crashed", "left", "raised"])
+@pytest.mark.parametrize("end", ["killed", "ended", "left", "raised"])
 def test_the_death_of_the_process_costs_the_item_it_was_at(end: str) -> None:
     told, untried = outcomes("good", end, "bad", end, "good")
 

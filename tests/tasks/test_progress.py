@@ -1,0 +1,96 @@
+"""How far a run is, in a line: what it says, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from collections import Counter
+
+import pytest
+
+from luigi_tasks.tasks.progress import CLEAR, Progress
+from tests.conftest import make_bars
+from tests.workspace import BIN, REPOSITORY, Workspace
+
+ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
+
+
+def at(codes: str, seconds: float, **expected: int) -> str:
+    progress = Progress(began=100.0, expected=Counter(expected))
+    for code in codes:
+        progress.hear(code)
+    return progress.line(100.0 + seconds)
+
+
+@pytest.mark.parametrize(
+    ("codes", "seconds", "expected", "line"),
+    [
+        ("", 0, {}, ""),
+        ("", 0, {"ohlcv": 3}, "bars 0 of 3; 0 running, 0 failed, 3 remaining"),
+        ("++", 9, {"ohlcv": 1200}, "bars 0 of 1,200; 2 running, 0 failed, 1,200 remaining"),
+        ("+ooO", 60, {"ohlcv": 9}, "bars 2 of 9; 1 running, 1 failed, 6 remaining; 3 a minute; about 2 min left"),
+        (
+            "++oooom",
+            60,
+            {"ohlcv": 8, "metadata": 5},
+            "bars 4 of 8; company data 1 of 5; 2 running, 0 failed, 8 remaining; 5 a minute; about 4 min left",
+        ),
+        (
+            "+oooo",
+            60,
+            {"ohlcv": 8, "metadata": 5},
+            "bars 4 of 8; company data 0 of 5; 1 running, 0 failed, 9 remaining; 4 a minute",
+        ),
+        (
+            "+-oM",
+            30,
+            {"ohlcv": 1, "metadata": 1},
+            "bars 1 of 1; company data 0 of 1; 0 running, 1 failed, 0 remaining; 4 a minute",
+        ),
+        ("+o", 3, {"ohlcv": 5}, "bars 1 of 5; 1 running, 0 failed, 4 remaining; 20 a minute; about 12 s left"),
+        ("+o", 3600, {"ohlcv": 3}, "bars 1 of 3; 1 running, 0 failed, 2 remaining; 0 a minute; about 2 h 0 min left"),
+    ],
+)
+def test_the_line_says_how_far_it_is(codes: str, seconds: float, expected: dict[str, int], line: str) -> None:
+    assert at(codes, seconds, **expected) == line
+
+
+def prepare(workspace: Workspace) -> None:
+    workspace.use_files({ticker: make_bars(seed=number) for number, ticker in enumerate(["AAA", "BBB", "CCC"])})
+    workspace.set("Progress", log_seconds="0.05")
+
+
+def test_a_log_gets_a_line_now_and_then(workspace: Workspace) -> None:
+    prepare(workspace)
+
+    run = workspace.run(*ARGUMENTS)
+
+    assert run.code == 0, run
+    assert CLEAR not in run.err
+    (first, *_) = [line for line in run.err.splitlines() if "remaining" in line]
+    assert first.startswith("info: bars 0 of 3")
+
+
+def test_a_terminal_gets_one_line_that_is_taken_away_in_the_end(workspace: Workspace) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+    ours, theirs = pty.openpty()
+    program = [str(BIN / "luigi"), "--module", "luigi_tasks", "RunAll", "--workers", "20", *ARGUMENTS]
+    environment = workspace.env() | {"TERM": "xterm"}
+
+    with subprocess.Popen(program, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=theirs) as run:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:
+                # How Linux says that nobody has the terminal open any more.
+                break
+    os.close(ours)
+
+    assert run.returncode == 0, shown
+    pieces = shown.decode().split(CLEAR)
+    assert any("remaining" in piece for piece in pieces)
+    assert pieces[-1] == "", "what is left of the line"
