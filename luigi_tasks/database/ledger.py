@@ -173,14 +173,14 @@ class Ledger:
             return connection.scalar(sa.select(runs.c.run_id).order_by(runs.c.started_at.desc()).limit(1))
 
     def markers(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-        """{task id: run_id, rows, detail and seconds of its marker}; one query."""
-        names = ("run_id", "rows", "detail", "seconds")
-        query = sa.select(task_markers.c.task_id, *(task_markers.c[name] for name in names)).where(
+        """{task id: its marker's row}; one query."""
+        names = [column.name for column in task_markers.c]
+        query = sa.select(task_markers).where(
             task_markers.c.task_id == sa.func.any(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
         )
         with transaction(self._engine, "task markers") as connection:
             rows = connection.execute(query, {"ids": list(task_ids)})
-            return {task_id: dict(zip(names, values, strict=True)) for task_id, *values in rows}
+            return {row.task_id: dict(zip(names, row, strict=True)) for row in rows}
 
     def failures(self, run_id: str) -> list[dict[str, Any]]:
         """The run's failures, oldest first."""
