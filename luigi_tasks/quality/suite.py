@@ -283,6 +283,8 @@ def suspects(frame: pd.DataFrame, kind: str, kwargs: dict[str, Any]) -> Rows | N
         return np.asarray(values.notna())
     if kind == "expect_column_values_to_not_be_null" and kwargs.keys() == {"column"}:
         return np.asarray(values.isna())
+    if kind == "expect_column_values_to_be_unique" and kwargs.keys() == {"column"}:
+        return np.asarray(values.duplicated(keep=False) & values.notna())
     if kind != "expect_column_values_to_be_between" or not kwargs.keys() <= {"column", *_BOUNDS}:
         return None
     least, greatest = kwargs.get("min_value"), kwargs.get("max_value")

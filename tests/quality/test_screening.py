@@ -26,6 +26,7 @@ BOTH = {"column_A": "a", "column_B": "b", "or_equal": True, "ignore_row_if": "ei
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("expect_column_values_to_be_null", {"column": "a"}),
     ("expect_column_values_to_not_be_null", {"column": "a"}),
+    ("expect_column_values_to_be_unique", {"column": "a"}),
     (BETWEEN, {"column": "a", "min_value": 0}),
     (BETWEEN, {"column": "a", "min_value": 0, "strict_min": True}),
     (BETWEEN, {"column": "a", "max_value": 1.0}),
@@ -64,7 +65,7 @@ def test_the_marked_rows_are_great_expectations_own(
     [
         ("expect_column_values_to_be_null", {"column": "nowhere"}),
         ("expect_column_values_to_be_null", {"column": "a", "mostly": 0.5}),
-        ("expect_column_values_to_be_unique", {"column": "a"}),
+        ("expect_column_values_to_be_unique", {"column": "a", "mostly": 0.5}),
         (BETWEEN, {"column": "a"}),
         (BETWEEN, {"column": "a", "min_value": "0"}),
         (BETWEEN, {"column": "text", "min_value": 0}),
@@ -79,7 +80,7 @@ def test_what_is_of_another_form_is_left_to_great_expectations(kind: str, kwargs
     assert suspects(pd.DataFrame({"a": [1.0], "b": [2.0], "text": ["x"]}), kind, kwargs) is None
 
 
-def test_all_row_rules_of_the_suite_but_one_are_asked_for_as_one() -> None:
+def test_all_rules_of_the_suite_about_rows_are_asked_for_as_one() -> None:
     frame = with_signs(make_bars())
     suite = json.loads((REPOSITORY / "config/ohlcv_suite.json").read_text())["expectations"]
 
@@ -88,7 +89,6 @@ def test_all_row_rules_of_the_suite_but_one_are_asked_for_as_one() -> None:
     assert apart == [
         "expect_table_columns_to_match_set",
         "expect_table_row_count_to_be_between",
-        "expect_column_values_to_be_unique",
     ]
 
 
