@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-import great_expectations as gx
-import great_expectations.expectations as gxe
 import luigi
 import pandas as pd
 import sqlalchemy as sa
-import yfinance as yf
+
+if os.environ.get("OBVIOUS_IMPORTS") == "once":
+    import great_expectations  # noqa: F401
+    import yfinance  # noqa: F401
 
 START, END = dt.date(2014, 3, 15), dt.date(2024, 3, 16)
 TABLES = """
@@ -66,6 +68,8 @@ class Download(TickerStep):
     suffix = "parquet"
 
     def run(self) -> None:
+        import yfinance as yf
+
         frame = yf.Ticker(self.ticker).history(start=START, end=END, auto_adjust=False, actions=True)
         if frame.empty:
             raise RuntimeError(f"{self.ticker}: no bars")
@@ -78,6 +82,9 @@ class Validate(TickerStep):
         return self.clone(Download)
 
     def run(self) -> None:
+        import great_expectations as gx
+        import great_expectations.expectations as gxe
+
         context = gx.get_context(mode="ephemeral")
         asset = context.data_sources.add_pandas("bars").add_dataframe_asset("bars")
         batch = asset.add_batch_definition_whole_dataframe("all")
@@ -115,6 +122,8 @@ class DownloadCompany(TickerStep):
     suffix = "json"
 
     def run(self) -> None:
+        import yfinance as yf
+
         with self.output().open("w") as file:
             json.dump(yf.Ticker(self.ticker).info, file, default=str)
 
