@@ -67,7 +67,7 @@ demo)
     environment demo
     export LUIGI_CONFIG_PATH=config/demo.cfg
     python -m luigi_tasks.cli up --quiet
-    exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 --ticker-limit 120 "$@"
+    exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 "$@"
     ;;
 plan)
     environment demo
