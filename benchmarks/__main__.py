@@ -71,7 +71,6 @@ class Figure:
 def scheduling(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     """Tickers of one bar each, from files: what is left is what a ticker costs by itself."""
     walls: dict[int, Measured] = {}
-    figures: list[Figure] = []
     for count in (1, given.tickers, given.many):
         with bench.workspace() as workspace:
             folder = workspace.folder / "prices"
@@ -91,7 +90,7 @@ def scheduling(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     start = walls[1].wall
     few, many = ((walls[count].wall - start) / count for count in (given.tickers, given.many))
     ratio = many / few
-    figures += [
+    return [
         Figure("scheduling", f"a ticker, {given.tickers:,} of them", few * 1000, "ms"),
         Figure("scheduling", f"a ticker, {given.many:,} of them", many * 1000, "ms"),
         Figure("scheduling", f"{given.many:,} against {given.tickers:,}", ratio, "×", "≤ 1.2", ratio <= 1.2),
@@ -101,7 +100,6 @@ def scheduling(bench: Bench, given: argparse.Namespace) -> list[Figure]:
         Figure("memory", f"luigid, {given.tickers:,} tickers", walls[given.tickers].service_memory / MEBIBYTE, "MiB"),
         Figure("memory", f"luigid, {given.many:,} tickers", walls[given.many].service_memory / MEBIBYTE, "MiB"),
     ]
-    return figures
 
 
 def limited(bench: Bench, given: argparse.Namespace) -> list[Figure]:

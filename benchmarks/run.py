@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.yahoo import LAST, Server, names
 from luigi_tasks.database.engine import create_database
-from tests.workspace import BIN, REPOSITORY, Workspace
+from tests.workspace import REPOSITORY, Workspace
 
 _SAMPLE_SECONDS = 1.0
 
@@ -77,10 +77,8 @@ class Bench:
             workspace.environment = server.environment
         up = workspace.command("up", "--quiet")
         assert up.returncode == 0, up.stderr
-        luigid = psutil.Process(int((workspace.store / "luigid" / "pid").read_text().split()[0]))
-        program = [str(BIN / "luigi"), "--module", "luigi_tasks", "RunAll", "--workers", "20"]
-        arguments = ["--date", str(LAST), "--years-back", str(years), *more]
-        return self.measure([*program, *arguments], workspace.env(), server, luigid)
+        program = workspace.program("--date", str(LAST), "--years-back", str(years), *more)
+        return self.measure(program, workspace.env(), server, workspace.luigid())
 
     def measure(
         self,

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from luigi_tasks import sessions
+from luigi_tasks import bars, sessions
+from tests.conftest import make_bars
 from tests.yahoo.answers import Answer
 from tests.yahoo.server import LoopbackYahoo, Silence
 
@@ -43,24 +44,9 @@ class SlowYahoo(LoopbackYahoo):
         """Serve histories of so many years: all of one shape, each at a level of its own."""
         first = LAST.replace(year=LAST.year - years) if years else LAST
         dates = pd.DatetimeIndex(sessions.sessions("XNYS", first, LAST))
-        days = len(dates)
-        random = np.random.default_rng(1)
-        close = 50 * np.exp(np.cumsum(random.normal(0, 0.01, days)))
-        opened = close * np.exp(random.normal(0, 0.003, days))
-        frame = pd.DataFrame(
-            {
-                "date": dates,
-                "open": opened,
-                "high": np.maximum(opened, close) * 1.004,
-                "low": np.minimum(opened, close) * 0.996,
-                "close": close,
-                "adj_close": close * 0.97,
-                "volume": random.integers(1_000, 5_000_000, days).astype(float),
-                "dividends": np.where(np.arange(days) % 63 == 40, 0.25, 0.0),
-                "stock_splits": 0.0,
-            }
-        )
-        prices = ["open", "high", "low", "close", "adj_close"]
+        payers = np.arange(len(dates)) % 63 == 40
+        frame = make_bars(days=len(dates)).assign(date=dates, dividends=np.where(payers, 0.25, 0.0))
+        prices = [*bars.PRICES, "adj_close"]
         for number, ticker in enumerate(tickers):
             level = 1 + number / 1000
             self.add(ticker, frame.assign(**{name: frame[name] * level for name in prices}), info={"sector": "Made up"})

@@ -10,6 +10,9 @@ from luigi_tasks.errors import SecuritiesMasterError, StepFailed, TimedOut
 
 FOLDER = Path("logs")
 
+CLEAR = "\r\x1b[K"
+"""Takes a terminal's last line away: there a run tells how far it is."""
+
 
 class OneLine(logging.Formatter):
     """A failure that we can name takes one line; an unforeseen one keeps its traceback."""
@@ -46,8 +49,8 @@ class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.stream.isatty():
-            # Of a line that tells how far the run is; it is drawn anew.
-            self.stream.write("\r\x1b[K")
+            # It is drawn anew.
+            self.stream.write(CLEAR)
         super().emit(record)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -57,7 +57,7 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Not by `down`: luigid takes its time to end.
-        if luigid := self._luigid():
+        if luigid := self.luigid():
             luigid.kill()
             luigid.wait()
 
@@ -99,11 +99,14 @@ class Workspace:
         program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
         return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
 
+    def program(self, *arguments: str, task: str = "RunAll") -> list[str]:
+        """The literal command of the README, for another task, too."""
+        return [str(BIN / "luigi"), "--module", "luigi_tasks", task, "--workers", "20", *arguments]
+
     def start(self, *arguments: str, task: str = "RunAll") -> subprocess.Popen[str]:
         """Start `luigi --module luigi_tasks TASK …` with 20 workers in a process group of its own."""
-        program = [str(BIN / "luigi"), "--module", "luigi_tasks", task, "--workers", "20", *arguments]
         return subprocess.Popen(
-            program,
+            self.program(*arguments, task=task),
             cwd=REPOSITORY,
             env=self.env(),
             stdin=subprocess.DEVNULL,
@@ -113,7 +116,8 @@ class Workspace:
             start_new_session=True,
         )
 
-    def _luigid(self) -> psutil.Process | None:
+    def luigid(self) -> psutil.Process | None:
+        """Its process, if it has been started."""
         try:
             return psutil.Process(int((self.store / "luigid" / "pid").read_text()))
         except (FileNotFoundError, psutil.NoSuchProcess):
@@ -121,7 +125,7 @@ class Workspace:
 
     def run(self, *arguments: str, task: str = "RunAll", services: bool = True) -> Finished:
         """Run `luigi --module luigi_tasks TASK …` to its end, with luigid started before."""
-        if services and self._luigid() is None:
+        if services and self.luigid() is None:
             up = self.command("up", "--quiet")
             assert up.returncode == 0, up.stderr
         process = self.start(*arguments, task=task)

@@ -252,8 +252,9 @@ def _failures(frame: pd.DataFrame, suite_file: Path) -> list[_Failure]:
                 {"dataframe": frame.assign(**{_SUSPECT: np.where(suspect, 1.0, np.nan)})}
             )
             failed = unmet([nobody, *others], "BOOLEAN_ONLY")
-            if any(result.expectation_config.kwargs.get("column") == _SUSPECT for result in failed):
-                failed = unmet([*screened, *others], "BOOLEAN_ONLY")
+            apart = [result for result in failed if result.expectation_config.kwargs.get("column") != _SUSPECT]
+            if len(apart) < len(failed):
+                failed = [*unmet(screened, "BOOLEAN_ONLY"), *apart]
             if failed and not any(map(_exception, failed)):
                 broken = [result.expectation_config.to_domain_obj() for result in failed]
                 failed = unmet(broken, "COMPLETE")

@@ -21,6 +21,7 @@ from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.get_tickers import UNIVERSE
+from luigi_tasks.tasks.in_process import with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
@@ -103,7 +104,7 @@ class GenerateReport(luigi.Task):
                 for family in STEPS
             ]
         else:
-            tasks = _with_requirements(root)
+            tasks = _steps(root)
             families = tuple(step for step in STEPS if any(isinstance(task, step) for task in tasks))
             # Those of the bars last: they know whether the whole history was wanted.
             of_bars = sorted(tasks, key=lambda task: isinstance(task, HistoryTask))
@@ -143,16 +144,10 @@ class GenerateReport(luigi.Task):
         return outcome
 
 
-def _with_requirements(root: luigi.Task) -> list[TickerTask]:
+def _steps(root: luigi.Task) -> list[TickerTask]:
     """The steps of a ticker among a task and all that it requires, each once."""
-    found: dict[str, TickerTask] = {}
-    waiting = [root]
-    while waiting:
-        task = waiting.pop()
-        if isinstance(task, STEPS):
-            found[task.task_id] = task
-        waiting += luigi.task.flatten(task.pipelines() if isinstance(task, TickerBatch) else task.requires())
-    return list(found.values())
+    roots = root.pipelines() if isinstance(root, TickerBatch) else [root]
+    return [task for task in with_requirements(*roots) if isinstance(task, STEPS)]
 
 
 def _gave_up(document: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, SimpleNamespace
+from typing import Any
 
 import luigi
 from luigi.task_register import load_task
@@ -24,11 +25,12 @@ from luigi_tasks.tasks.base import TickerTask
 _AGAIN_SECONDS = 5.0
 """Where Python cannot propagate an exception it gets lost: so it is raised anew until the step has ended."""
 
+_NOBODY = SimpleNamespace(**dict.fromkeys(TaskProcess.forward_reporter_attributes))
+"""In place of Luigi's status reporter: its page shows the task that these steps are run in."""
+
 
 class InProcess:
-    """Runs steps in this process. It stands in for Luigi's status reporter: steps say what they have done."""
-
-    scheduler_messages = None
+    """Runs steps in this process."""
 
     def __init__(self) -> None:
         self._done: set[str] = set()
@@ -56,7 +58,7 @@ class InProcess:
         results = DequeQueue()
         with _limited(step):
             process = TaskProcess(
-                step, step.ticker, results, self, check_unfulfilled_deps=False, check_complete_on_run=True
+                step, step.ticker, results, _NOBODY, check_unfulfilled_deps=False, check_complete_on_run=True
             )
             process.run()
         _, status, words, _, required = results.get()
@@ -65,25 +67,14 @@ class InProcess:
             raise StepFailed(step.ticker, f"{step.task_family} failed")
         return [load_task(module, name, parameters) for module, name, parameters in required or ()]
 
-    def update_status_message(self, words: str) -> None:
-        pass
 
-    def update_tracking_url(self, url: str) -> None:
-        pass
-
-    def update_progress_percentage(self, percentage: int) -> None:
-        pass
-
-    def decrease_running_resources(self, resources: dict[str, int]) -> None:
-        pass
-
-
-def with_requirements(step: TickerTask) -> list[TickerTask]:
-    """The step and all that it requires, each once, after what it requires itself."""
-    found: dict[str, TickerTask] = {}
-    for required in luigi.task.flatten(step.requires()):
-        found |= {each.task_id: each for each in with_requirements(required)}
-    return list((found | {step.task_id: step}).values())
+def with_requirements(*tasks: luigi.Task) -> list[Any]:
+    """The tasks and all that they require, each once, after what it requires itself."""
+    found: dict[str, luigi.Task] = {}
+    for task in tasks:
+        found |= {each.task_id: each for each in with_requirements(*luigi.task.flatten(task.requires()))}
+        found.setdefault(task.task_id, task)
+    return list(found.values())
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 
 from luigi_tasks import settings
-from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.tasks import invocation
+from luigi_tasks.tasks.base import database_url
 
 _done: list[bool] = []
 
@@ -43,7 +43,6 @@ def _load() -> None:
 
 def _exchanges() -> list[str]:
     """Those of the securities that are stored; New York's where none are."""
-    chosen = settings.load()
-    if chosen.source != "yahoo":
+    if settings.load().source != "yahoo":
         return []
-    return Ledger(embedded.url(chosen)).exchanges() or ["NYQ"]
+    return Ledger(database_url()).exchanges() or ["NYQ"]

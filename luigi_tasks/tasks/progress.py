@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-logger = logging.getLogger(__name__)
+from luigi_tasks.logs import CLEAR
 
-CLEAR = "\r\x1b[K"
-"""Takes the line away, for what else is to be told."""
+logger = logging.getLogger(__name__)
 
 _LIVE_SECONDS = 0.5
 _BEGUN, _ENDED = "+", "-"
@@ -64,42 +63,46 @@ class Progress:
 
 
 class _Shown:
-    """The one of this process and of those forked from it."""
+    """What this process shows, and those forked from it write for."""
 
-    pipe: tuple[int, int] | None = None
-    batches: set[str] = set()
-    progress = Progress(0.0)
-    ended = threading.Event()
-    thread: threading.Thread | None = None
+    def __init__(self) -> None:
+        self.pipe: tuple[int, int] | None = None
+        self.batches: set[str] = set()
+        self.progress = Progress(0.0)
+        self.ended = threading.Event()
+        self.thread: threading.Thread | None = None
+
+
+_shown = _Shown()
 
 
 def start(log_seconds: float) -> None:
     """To be called in Luigi's parent process before it forks; `log_seconds` are between two lines in a log."""
-    _Shown.pipe = os.pipe()
-    _Shown.progress = Progress(time.monotonic())
+    _shown.pipe = os.pipe()
+    _shown.progress = Progress(time.monotonic())
     live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     show = _show_live if live else logger.info
-    _Shown.thread = threading.Thread(
-        target=_watch, args=(_Shown.pipe[0], show, _LIVE_SECONDS if live else log_seconds), daemon=True, name="progress"
+    _shown.thread = threading.Thread(
+        target=_watch, args=(_shown.pipe[0], show, _LIVE_SECONDS if live else log_seconds), daemon=True, name="progress"
     )
-    _Shown.thread.start()
+    _shown.thread.start()
 
 
 def stop() -> None:
     """Show nothing any more; to be called before the report."""
-    if _Shown.thread is not None:
-        _Shown.ended.set()
-        _Shown.thread.join()
-        _Shown.thread = None
+    if _shown.thread is not None:
+        _shown.ended.set()
+        _shown.thread.join()
+        _shown.thread = None
         if sys.stderr.isatty():
             os.write(sys.stderr.fileno(), CLEAR.encode())
 
 
 def expect(batch: str, kind: str, tickers: int) -> None:
     """A batch of this name has so many tickers to do; once it is known, nothing changes."""
-    if batch not in _Shown.batches:
-        _Shown.batches.add(batch)
-        _Shown.progress.expected[kind] += tickers
+    if batch not in _shown.batches:
+        _shown.batches.add(batch)
+        _shown.progress.expected[kind] += tickers
 
 
 def begun() -> None:
@@ -118,24 +121,24 @@ def settled(kind: str, *, done: bool) -> None:
 
 
 def _write(code: str) -> None:
-    if _Shown.pipe is not None:
+    if _shown.pipe is not None:
         # Whoever was to be told has died, and this process is about to.
         with contextlib.suppress(BrokenPipeError):
-            os.write(_Shown.pipe[1], code.encode())
+            os.write(_shown.pipe[1], code.encode())
 
 
 def _watch(reader: int, show: Callable[[str], object], every: float) -> None:
     shown, next_at = "", time.monotonic() + every
-    while not _Shown.ended.is_set():
+    while not _shown.ended.is_set():
         ready, _, _ = select.select([reader], [], [], 0.2)
         if ready:
             for code in os.read(reader, 65536).decode():
-                _Shown.progress.hear(code)
+                _shown.progress.hear(code)
         now = time.monotonic()
         if now < next_at:
             continue
         next_at = now + every
-        line = _Shown.progress.line(now)
+        line = _shown.progress.line(now)
         if line and line != shown:
             show(line)
             shown = line

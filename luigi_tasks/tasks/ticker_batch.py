@@ -137,7 +137,7 @@ class _Watch:
             self.failed.append(steps[0].ticker)
         if outcome in _WORDS:
             kind, reason = _WORDS[outcome]
-            chain = [each for step in steps for each in with_requirements(step)]
+            chain = with_requirements(*steps)
             step = next((each for each in chain if not each.complete()), chain[-1])
             logger.error("%s: %s: %s", kind, step.ticker, reason)
             Ledger(database_url()).fail(step.step(), kind, reason)
@@ -152,8 +152,8 @@ class _Watch:
 
 
 def _time_limit(steps: list[TickerTask]) -> float:
-    every = {each.task_id: each for step in steps for each in with_requirements(step)}
-    return sum(step.worker_timeout for step in every.values()) + _GRACE_SECONDS
+    limits: list[float] = [step.worker_timeout for step in with_requirements(*steps)]
+    return sum(limits) + _GRACE_SECONDS
 
 
 def _worth_trying() -> bool:

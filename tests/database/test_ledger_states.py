@@ -6,13 +6,12 @@ import datetime as dt
 from collections.abc import Callable
 
 import pytest
-import sqlalchemy as sa
 
 from luigi_tasks import YfinanceClient, bars
-from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.errors import DatabaseRefused, DatabaseUnavailable, SecuritiesMasterError
 from tests.conftest import make_bars
+from tests.database.statements import statements
 from tests.workspace import free_port
 
 DAY = dt.date(2024, 1, 1)
@@ -35,21 +34,6 @@ def fail(ledger: Ledger, *steps: Step) -> None:
 def mark(ledger: Ledger, *steps: Step) -> None:
     for one in steps:
         ledger.mark(Marker(one, 1))
-
-
-def statements(url: str, call: Callable[[], object]) -> int:
-    """How many statements the call sends."""
-    sent: list[object] = []
-
-    def note(*arguments: object) -> None:
-        sent.append(arguments)
-
-    sa.event.listen(engine_for(url), "before_cursor_execute", note)
-    try:
-        call()
-    finally:
-        sa.event.remove(engine_for(url), "before_cursor_execute", note)
-    return len(sent)
 
 
 # -- failed last

@@ -28,6 +28,7 @@ from luigi_tasks.database.standing import Retired, Standing, is_fresh
 from luigi_tasks.errors import NetworkFailure
 from luigi_tasks.schedule import Span
 from tests.conftest import make_bars
+from tests.database.statements import statements
 
 FORK = get_context("fork")
 PROCESSES = 4
@@ -73,21 +74,6 @@ def query(url: str, statement: str) -> list[Any]:
 
 def absences(url: str) -> list[Any]:
     return query(url, "SELECT ticker, day, confirmed FROM absences ORDER BY ticker, day")
-
-
-def statements(url: str, call: Callable[[], object]) -> int:
-    """How many statements the call sends."""
-    sent: list[object] = []
-
-    def note(*arguments: object) -> None:
-        sent.append(arguments)
-
-    sa.event.listen(engine_for(url), "before_cursor_execute", note)
-    try:
-        call()
-    finally:
-        sa.event.remove(engine_for(url), "before_cursor_execute", note)
-    return len(sent)
 
 
 # -- what counts

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
-from luigi_tasks.tasks.progress import CLEAR, Progress
+from luigi_tasks.logs import CLEAR
+from luigi_tasks.tasks.progress import Progress
 from tests.conftest import make_bars
-from tests.workspace import BIN, REPOSITORY, Workspace
+from tests.workspace import REPOSITORY, Workspace
 
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 
@@ -76,7 +77,7 @@ def test_a_terminal_gets_one_line_that_is_taken_away_in_the_end(workspace: Works
     prepare(workspace)
     assert workspace.command("up").returncode == 0
     ours, theirs = pty.openpty()
-    program = [str(BIN / "luigi"), "--module", "luigi_tasks", "RunAll", "--workers", "20", *ARGUMENTS]
+    program = workspace.program(*ARGUMENTS)
     environment = workspace.env() | {"TERM": "xterm"}
 
     with subprocess.Popen(program, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=theirs) as run:
