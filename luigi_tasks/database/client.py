@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import sqlalchemy as sa
+from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
@@ -471,7 +471,7 @@ def _copy_aside(connection: sa.Connection, table: pa.Table) -> None:
     names = ", ".join(bars.COLUMNS)
     empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
     connection.execute(sa.text(empty))
-    _copy_in(connection, f"COPY incoming ({names}) FROM STDIN (FORMAT csv)", _as_csv(table))
+    _copy_in(connection, "incoming", table)
 
 
 def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, table: pa.Table | None) -> int:
@@ -481,18 +481,15 @@ def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, table
     constants = (("security_id", pa.scalar(security_id)), ("as_of", pa.scalar(as_of)))
     for name, value in constants:
         table = table.append_column(name, pa.repeat(value, len(table)))
-    _copy_in(connection, f"COPY ohlcv ({', '.join(table.column_names)}) FROM STDIN (FORMAT csv)", _as_csv(table))
+    _copy_in(connection, "ohlcv", table)
     return len(table)
 
 
-def _as_csv(table: pa.Table) -> bytes:
-    """Arrow writes every float with the digits that give the same float back."""
-    sink = io.BytesIO()
-    pa.csv.write_csv(table, sink, pa.csv.WriteOptions(include_header=False, quoting_style="none"))
-    return sink.getvalue()
-
-
-def _copy_in(connection: sa.Connection, statement: str, content: bytes) -> None:
+def _copy_in(connection: sa.Connection, into: str, table: pa.Table) -> None:
+    """In PostgreSQL's own binary form, which neither side has to print or to parse."""
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    content = b"".join([encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()])
+    statement = f"COPY {into} ({', '.join(table.column_names)}) FROM STDIN (FORMAT binary)"
     cursor = connection.connection.cursor()
     try:
         cursor.copy_expert(statement, io.BytesIO(content))

@@ -1,7 +1,8 @@
 """Work on one item after another in a forked process, whose death costs only the item that it died of.
 
 Whoever forks watches: by a pipe it hears which item is being worked on, and what came of it. When the process ends
-without having said so, or takes too long over an item, that item has failed, and another process takes up the rest.
+without having said so, or takes too long over an item, that item has failed, and another process takes up the rest. A
+new one comes after some items in any case: a process's memory grows with what it has done.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class OneAfterAnother(Generic[Item]):
     """For `items` in turn, calls `work` in another process, and here `tell` of what came of it.
 
     `work` returns whether the item is done; it must not raise. `limit` says how many seconds it may take. After an item
-    that is not done, `go_on` is asked, there, whether the next one is worth trying.
+    that is not done, `go_on` is asked, there, whether the next one is worth trying. A process takes `at_most` items.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class OneAfterAnother(Generic[Item]):
         tell: Callable[[Item, Outcome], None],
         limit: Callable[[Item], float],
         go_on: Callable[[], bool],
+        at_most: int,
     ) -> None:
         self._rest = deque(items)
-        self._work, self._tell, self._limit, self._go_on = work, tell, limit, go_on
+        self._work, self._tell, self._limit, self._go_on, self._at_most = work, tell, limit, go_on, at_most
 
     def run(self) -> list[Item]:
         """Returns the items that were not tried, since it was not worth it."""
@@ -51,6 +53,7 @@ class OneAfterAnother(Generic[Item]):
 
     def _in_one_process(self) -> int:
         """Work off items in a process until it ends; returns its exit code."""
+        left = max(len(self._rest) - self._at_most, 0)
         reader, writer = os.pipe()
         # Closed by the kernel when this process dies, whatever it dies of.
         alive = os.pipe()
@@ -69,7 +72,7 @@ class OneAfterAnother(Generic[Item]):
             os.close(alive[1])
             _, status = os.waitpid(process, 0)
         code = os.waitstatus_to_exitcode(status)
-        if code != _STOPPED and self._rest:
+        if code != _STOPPED and len(self._rest) > left:
             self._tell(self._rest.popleft(), "timed_out" if late else "died")
         return code
 
@@ -77,7 +80,7 @@ class OneAfterAnother(Generic[Item]):
         """The forked process: it never returns to whoever has called."""
         code = 1
         try:
-            for item in list(self._rest):
+            for item in list(self._rest)[: self._at_most]:
                 os.write(writer, _BEGUN)
                 done = self._work(item)
                 os.write(writer, _DONE if done else _FAILED)

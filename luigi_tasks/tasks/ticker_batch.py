@@ -85,7 +85,9 @@ class TickerBatch(PipelineTask):
         watch = _Watch(self, len(tickers))
         progress.begun()
         try:
-            untried = OneAfterAnother(tickers, work, watch.tell, _time_limit, _worth_trying).run()
+            untried = OneAfterAnother(
+                tickers, work, watch.tell, _time_limit, _worth_trying, settings.load().batch_size
+            ).run()
         finally:
             progress.ended()
         watch.say()

@@ -40,7 +40,9 @@ WORK: dict[str, Callable[[], bool]] = {
 }
 
 
-def outcomes(*items: str, limit: float = FOREVER, go_on: bool = True) -> tuple[list[tuple[str, Outcome]], list[str]]:
+def outcomes(
+    *items: str, limit: float = FOREVER, go_on: bool = True, at_most: int = 10
+) -> tuple[list[tuple[str, Outcome]], list[str]]:
     told: list[tuple[str, Outcome]] = []
     untried = OneAfterAnother(
         items,
@@ -48,6 +50,7 @@ def outcomes(*items: str, limit: float = FOREVER, go_on: bool = True) -> tuple[l
         tell=lambda item, outcome: told.append((item, outcome)),
         limit=lambda item: limit,
         go_on=lambda: go_on,
+        at_most=at_most,
     ).run()
     return told, untried
 
@@ -56,7 +59,7 @@ def test_nothing_to_do_is_nothing() -> None:
     assert outcomes() == ([], [])
 
 
-def test_each_item_is_worked_on_once_in_order_and_in_one_process(tmp_path: Path) -> None:
+def test_each_item_is_worked_on_once_in_order_and_so_many_in_one_process(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
 
     def work(item: int) -> bool:
@@ -64,16 +67,19 @@ def test_each_item_is_worked_on_once_in_order_and_in_one_process(tmp_path: Path)
             print(item, os.getpid(), file=file)
         return True
 
-    OneAfterAnother(range(5), work, lambda item, outcome: None, lambda item: FOREVER, lambda: True).run()
+    OneAfterAnother(range(5), work, lambda item, outcome: None, lambda item: FOREVER, lambda: True, 2).run()
 
-    lines = [line.split() for line in seen.read_text().splitlines()]
-    assert [item for item, _ in lines] == ["0", "1", "2", "3", "4"]
-    assert len({process for _, process in lines} - {str(os.getpid())}) == 1
+    items, processes = zip(*map(str.split, seen.read_text().splitlines()), strict=True)
+    assert items == ("0", "1", "2", "3", "4")
+    one, two, three = processes[0], processes[2], processes[4]
+    assert processes == (one, one, two, two, three)
+    assert len({one, two, three, str(os.getpid())}) == 4
 
 
+@pytest.mark.parametrize("at_most", [1, 2, 3, 10])
 @pytest.mark.parametrize("end", ["killed", "ended", "left", "raised"])
-def test_the_death_of_the_process_costs_the_item_it_was_at(end: str) -> None:
-    told, untried = outcomes("good", end, "bad", end, "good")
+def test_the_death_of_the_process_costs_the_item_it_was_at(end: str, at_most: int) -> None:
+    told, untried = outcomes("good", end, "bad", end, "good", at_most=at_most)
 
     assert told == [("good", "done"), (end, "died"), ("bad", "failed"), (end, "died"), ("good", "done")]
     assert untried == []
@@ -104,7 +110,7 @@ def test_the_process_dies_with_whoever_watches_it() -> None:
     program = (
         "import time; from luigi_tasks.tasks.one_after_another import OneAfterAnother;"
         "OneAfterAnother([1], lambda item: print('begun', flush=True) or time.sleep(600), print,"
-        " lambda item: 600, lambda: True).run()"
+        " lambda item: 600, lambda: True, 10).run()"
     )
     watcher = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert watcher.stdout is not None
