@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from luigi.cmdline_parser import CmdlineParser
@@ -18,6 +19,10 @@ from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
+
+if TYPE_CHECKING:
+    from luigi_tasks import export as exporting
+    from luigi_tasks.reading import Adjusted
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,6 +112,44 @@ def forget(ticker: str, yes: bool) -> None:
         path.unlink(missing_ok=True)
         files += 1
     click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--tickers", help="AAPL,MSFT: these (default: all of which there are bars).")
+@click.option("--start", help="First day, such as 2020-01-01.")
+@click.option("--end", help="Last day.")
+@click.option("--adjusted", type=click.Choice(["all", "splits", "no"]), default="all", show_default=True)
+@click.option("--as-of", help="As the tables were after the run of that date.")
+@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True)
+def export(
+    folder: Path,
+    tickers: str | None,
+    start: str | None,
+    end: str | None,
+    adjusted: str,
+    as_of: str | None,
+    form: exporting.Format,
+) -> None:
+    """Write prices, company data and memberships to a folder, for DuckDB, polars and others.
+
+    \b
+    ./run.sh export exports/today
+    ./run.sh export /data/raw --tickers AAPL,MSFT --adjusted no --format csv
+    """
+    from luigi_tasks import export as exporting
+
+    kinds: dict[str, Adjusted] = {"all": True, "splits": "splits", "no": False}
+    written = exporting.export(
+        folder,
+        None if tickers is None else tickers.split(","),
+        start,
+        end,
+        adjusted=kinds[adjusted],
+        as_of=as_of,
+        form=form,
+    )
+    click.echo(f"{written['bars']:,} bars of {written['tickers']:,} tickers in {folder}")
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -65,6 +65,9 @@ class PostgresBudget:
         if outcome == "answered" and permit.quiet:
             return
         with self._locked() as (connection, state):
+            if outcome == "throttled":
+                of_kind = sa.update(request_rates).where(request_rates.c.kind == permit.kind)
+                connection.execute(of_kind.values(throttled=request_rates.c.throttled + 1))
             if outcome == "answered":
                 self._answered(connection, state, permit)
             elif state.paused_at is not None and permit.entered <= state.paused_at:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from luigi_tasks.database.engine import engine_for, migrate, transaction
-from luigi_tasks.database.schema import runs, securities, store_source, task_failures, task_markers
+from luigi_tasks.database.schema import request_rates, runs, securities, store_source, task_failures, task_markers
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import ConfigurationError
 
@@ -153,13 +153,31 @@ class Ledger:
     def begin_run(self, run_id: str, task_family: str, parameters: Mapping[str, Any]) -> None:
         row = {"run_id": run_id, "task_family": task_family, "parameters": storable(parameters)}
         with transaction(self._engine, f"run {run_id}") as connection:
+            row["requests_before"] = _requests(connection)
             connection.execute(insert(runs).values(row).on_conflict_do_nothing())
 
-    def finish_run(self, run_id: str, outcome: str) -> None:
-        """`outcome` is complete, incomplete or interrupted."""
-        change = sa.update(runs).where(runs.c.run_id == run_id).values(outcome=outcome, finished_at=sa.func.now())
+    def finish_run(self, run_id: str, outcome: str, summary: Mapping[str, Any]) -> None:
+        """`outcome` is complete, incomplete or interrupted; `summary` what later reports tell of it, JSON values."""
+        ended = {"outcome": outcome, "finished_at": sa.func.now(), "summary": storable(summary)}
         with transaction(self._engine, f"run {run_id}") as connection:
-            connection.execute(change)
+            connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(ended))
+
+    def requests_since(self, before: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
+        """{kind: {sent, throttled}} since a run began, by its `requests_before`; of all that share the database."""
+        with transaction(self._engine, "the request budget") as connection:
+            now = _requests(connection)
+        known = before or now
+        return {
+            kind: {name: count - known.get(kind, {}).get(name, 0) for name, count in counts.items()}
+            for kind, counts in now.items()
+        }
+
+    def runs_before(self, run_id: str, count: int) -> list[dict[str, Any]]:
+        """The rows of the run and of the last ones that began before it, newest first."""
+        started = sa.select(runs.c.started_at).where(runs.c.run_id == run_id).scalar_subquery()
+        query = sa.select(runs).where(runs.c.started_at <= started).order_by(runs.c.started_at.desc()).limit(count)
+        with transaction(self._engine, "runs") as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The run's row, None if there is no such run."""
@@ -187,3 +205,9 @@ class Ledger:
         query = sa.select(task_failures).where(task_failures.c.run_id == run_id).order_by(task_failures.c.failure_id)
         with transaction(self._engine, f"run {run_id}") as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _requests(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """{kind: {sent, throttled}}, ever."""
+    rows = connection.execute(sa.select(request_rates))
+    return {row.kind: {"sent": row.sent, "throttled": row.throttled} for row in rows}

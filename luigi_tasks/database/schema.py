@@ -258,6 +258,8 @@ runs = sa.Table(
     _timestamp("started_at"),
     _timestamp("finished_at", nullable=True, default=False),
     sa.Column("outcome", sa.Text, comment="NULL: running, or killed"),
+    sa.Column("requests_before", JSONB, comment="{kind: {sent, throttled}} when it began"),
+    sa.Column("summary", JSONB, comment="what it came to: {tickers, failed, bars, rows, requests, seconds}"),
     sa.CheckConstraint("outcome IN ('complete', 'incomplete', 'interrupted')", name="outcome"),
     sa.Index("runs_started_at_idx", "started_at"),
 )
@@ -293,6 +295,9 @@ request_rates = sa.Table(
     sa.Column("share", sa.Double, nullable=False, server_default=sa.text("1"), comment="of the rate in the settings"),
     sa.Column("next_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("'2000-01-01 00:00Z'")),
     sa.Column("sent", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="requests, ever"),
+    sa.Column(
+        "throttled", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="answers of status 429, ever"
+    ),
     sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
 )
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from luigi_tasks.database.coverage import Coverage
 from luigi_tasks.database.engine import engine_for, shown, transaction
 from luigi_tasks.database.gaps import MissingSessions
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
 from luigi_tasks.database.standing import Retired
+from luigi_tasks.report import trends
 from luigi_tasks.sessions import calendar_of
 
 KINDS = {
@@ -79,7 +81,11 @@ class StepCount:
 
 @dataclass
 class TickerState:
-    """What came of one ticker: `done`, `failed`, `blocked` or `retired`, its bars and what was quarantined."""
+    """What came of one ticker: `done`, `failed`, `blocked` or `retired`, its bars and what was quarantined.
+
+    `last` is the day of its last bar, `missing` how many sessions there are no bars of, `closes` the last close of each
+    of the last months; where the run had nothing to do, they are not looked up.
+    """
 
     ticker: str
     state: str = "done"
@@ -87,6 +93,9 @@ class TickerState:
     quarantined: int = 0
     reason: str = ""
     steps: dict[str, str] = field(default_factory=dict)
+    last: str | None = None
+    missing: int = 0
+    closes: list[float] = field(default_factory=list)
 
 
 def collect(
@@ -110,7 +119,7 @@ def collect(
     failed = {failure["task_id"]: failure for failure in failures}
     counts = {step: StepCount(step) for step in steps}
     states: dict[str, TickerState] = {}
-    quarantine, findings = [], []
+    quarantine, findings, revised = [], [], Counter[str]()
     tried = {failure["ticker"] for failure in failures}
     for item in expected:
         count, ticker = counts[item.step], states.setdefault(item.ticker, TickerState(item.ticker))
@@ -127,6 +136,8 @@ def collect(
         if marker is not None and outcome in ("succeeded", "skipped"):
             count.rows += marker["rows"]
             count.seconds += (marker["seconds"] or 0.0) if outcome == "succeeded" else 0.0
+            if outcome == "succeeded":
+                revised.update(marker["detail"].get("revised") or {})
             findings += [{"ticker": item.ticker, "finding": words} for words in _findings(marker["detail"])]
             if marker["detail"].get("rows"):
                 ticker.quarantined = len(marker["detail"]["rows"])
@@ -138,12 +149,15 @@ def collect(
     held = stored(database_url, list(states))
     for name, bars in held.pop("by_ticker").items():
         states[name].bars = bars
-    return {
+    # Of a run that is over, what was noted at its end: others have sent requests since.
+    noted = run["summary"] or {}
+    document = {
         "run_id": run["run_id"],
         "task": run["task_family"],
         "parameters": run["parameters"],
         "as_of": str(as_of),
         "started_at": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
+        "seconds": noted.get("seconds") or (dt.datetime.now(dt.UTC) - run["started_at"]).total_seconds(),
         "database": shown(database_url),
         "tickers": dict(Counter(state.state for state in states.values())) | {"all": len(states)},
         "steps": [vars(count) for count in counts.values()],
@@ -153,7 +167,32 @@ def collect(
         "findings": findings + missing(database_url, list(states), as_of) + behind(database_url, list(states), as_of),
         "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
         "stored": held,
-        "by_ticker": [vars(state) for state in states.values()],
+        "revised": dict(revised),
+        "requests": noted.get("requests") or ledger.requests_since(run["requests_before"]),
+    }
+    worked = any(count.processed for count in counts.values())
+    document |= _over_time(database_url, states, as_of) if worked else _NOTHING_NEW
+    return document | {"by_ticker": [vars(state) for state in states.values()]}
+
+
+_NOTHING_NEW: dict[str, Any] = {"coverage": None, "freshness": [], "bad_bars": []}
+
+
+def _over_time(database_url: str, states: Mapping[str, TickerState], as_of: dt.date) -> dict[str, Any]:
+    """What is stored of the tickers, month by month; their states are told of it, too."""
+    tickers = list(states)
+    coverage = trends.coverage(database_url, tickers)
+    last_sessions = Coverage(database_url).last_sessions(tickers)
+    for ticker, missing in zip(coverage["tickers"], coverage["missing"], strict=True):
+        states[ticker].missing = sum(missing)
+    for ticker, last in last_sessions.items():
+        states[ticker].last = str(last)
+    for ticker, closes in trends.sparklines(database_url, tickers, as_of).items():
+        states[ticker].closes = closes
+    return {
+        "coverage": coverage,
+        "freshness": trends.freshness(last_sessions),
+        "bad_bars": trends.bad_bars(database_url, tickers),
     }
 
 

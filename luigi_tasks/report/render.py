@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
+
+from luigi_tasks.report import charts
 
 _SHOWN = 10
 
@@ -12,9 +15,49 @@ def page(document: dict[str, Any]) -> str:
     """One self-contained HTML page; every text from outside is escaped."""
     import jinja2
 
-    template = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(report=document, headline=headline(document))
+    folder = importlib.resources.files(__package__)
+    template, style, script = (
+        folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html.jinja", "page.css", "page.js")
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"sparkline": sparkline, "growth": growth}
+    figures = charts.figures(document)
+    return environment.from_string(template).render(
+        report=document,
+        headline=headline(document),
+        duration=_duration(document["seconds"]),
+        figures=figures,
+        style=style,
+        script=script,
+        plotly=_plotly() if figures else "",
+    )
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """An SVG path through the values, in a box of 72 by 20."""
+    low, high = min(values), max(values)
+    room = (high - low) or 1.0
+    steps = 72 / max(len(values) - 1, 1)
+    points = (f"{steps * place:.0f} {19 - 18 * (value - low) / room:.0f}" for place, value in enumerate(values))
+    return "M" + "L".join(points)
+
+
+def growth(values: Sequence[float]) -> str:
+    """From the first value to the last, in per cent; empty where there are not two."""
+    return f"{100 * (values[-1] / values[0] - 1):+.0f}" if len(values) > 1 else ""
+
+
+def _plotly() -> str:
+    """Plotly's JavaScript; importing the package for it would take longer."""
+    return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def headline(document: dict[str, Any]) -> str:

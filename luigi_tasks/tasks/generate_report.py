@@ -14,7 +14,7 @@ from luigi_tasks import settings
 from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
-from luigi_tasks.report import collect, render
+from luigi_tasks.report import collect, render, trends
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
 from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
@@ -122,13 +122,26 @@ class GenerateReport(luigi.Task):
         document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],
+            "data_docs": "",
             "gave_up": _gave_up(document),
             "where": _where(url),
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
             "written_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
         }
+        before = trends.history(ledger, run["run_id"])
+        document["changes"] = trends.changes(url, document, before)
+        document["history"] = [_this_run(document), *before]
+        document["coverage_in"] = "" if document["coverage"] else self._with_coverage(before)
         return document
+
+    def _with_coverage(self, before: list[dict[str, Any]]) -> str:
+        """Where, seen from this report, the last one is of a run that had something to do."""
+        for run in before:
+            page = settings.load().reports / run["run_id"] / "report.html"
+            if run["summary"].get("rows") and page.exists():
+                return f"../{run['run_id']}/report.html"
+        return ""
 
     def _outcome(self, ledger: Ledger, run: dict[str, Any], document: dict[str, Any]) -> str:
         """The run's outcome: as the ledger has it, or, as it ends, what it has come to."""
@@ -140,8 +153,20 @@ class GenerateReport(luigi.Task):
         settled = tickers.get("done", 0) + tickers.get("retired", 0)
         complete = 0 < tickers["all"] == settled and not document["failures"]
         outcome = "interrupted" if self.interrupted_by else "complete" if complete else "incomplete"
-        ledger.finish_run(run["run_id"], outcome)
+        ledger.finish_run(run["run_id"], outcome, trends.summary(document))
         return outcome
+
+
+def _this_run(document: dict[str, Any]) -> dict[str, Any]:
+    """The run itself, as an entry of the history."""
+    return {
+        "run_id": document["run_id"],
+        "task": document["task"],
+        "as_of": document["as_of"],
+        "started_at": document["started_at"][:16],
+        "outcome": document["outcome"],
+        "summary": trends.summary(document),
+    }
 
 
 def _steps(root: luigi.Task) -> list[TickerTask]:

@@ -53,7 +53,7 @@ def test_a_run_is_known_by_what_it_did(ledger: Ledger) -> None:
     ledger.mark(Marker(step("a"), 1))
     ledger.fail(step("b", ticker="BBB"), "network", "x")
     ledger.fail(step("c", ticker=None), "network", "x")
-    ledger.finish_run("run-1", "incomplete")
+    ledger.finish_run("run-1", "incomplete", {})
 
     assert ledger.latest_run_id() == "run-1"
     run = ledger.run("run-1")

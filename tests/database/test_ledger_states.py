@@ -98,7 +98,7 @@ def test_a_later_run_that_did_not_get_to_the_ticker_does_not_undo_it(ledger: Led
     ledger.begin_run("run-2", "RunAll", {})
     mark(ledger, step(2, ticker="BBB"), step(2, "GetTickers", ticker=None))
     fail(ledger, step(2, "GetTickers", ticker=None))
-    ledger.finish_run("run-2", "complete")
+    ledger.finish_run("run-2", "complete", {})
 
     assert failed(ledger)
 
@@ -282,7 +282,7 @@ def test_the_latest_run_is_the_one_that_started_last(ledger: Ledger) -> None:
 
     for run_id in ("run-2", "run-1"):
         ledger.begin_run(run_id, "RunAll", {})
-    ledger.finish_run("run-2", "complete")
+    ledger.finish_run("run-2", "complete", {})
 
     assert ledger.latest_run_id() == "run-1"
 
@@ -292,8 +292,8 @@ def test_a_run_ends_as_it_is_told_and_no_other_does(ledger: Ledger, outcome: str
     for run_id in ("run-1", "run-2"):
         ledger.begin_run(run_id, "RunAll", {"words": "a\0b", "date": str(DAY)})
 
-    ledger.finish_run("run-1", outcome)
-    ledger.finish_run("run-3", outcome)
+    ledger.finish_run("run-1", outcome, {})
+    ledger.finish_run("run-3", outcome, {})
 
     ended, running = ledger.run("run-1"), ledger.run("run-2")
     assert ended is not None
@@ -337,7 +337,9 @@ CALLS: dict[str, Callable[[Ledger], object]] = {
     "time": lambda ledger: ledger.time("a", 1.0),
     "fail": lambda ledger: fail(ledger, step(1)),
     "begin_run": lambda ledger: ledger.begin_run("run-1", "RunAll", {}),
-    "finish_run": lambda ledger: ledger.finish_run("run-1", "complete"),
+    "finish_run": lambda ledger: ledger.finish_run("run-1", "complete", {}),
+    "requests_since": lambda ledger: ledger.requests_since({}),
+    "runs_before": lambda ledger: ledger.runs_before("run-1", 1),
     "run": lambda ledger: ledger.run("run-1"),
     "latest_run_id": Ledger.latest_run_id,
     "markers": lambda ledger: ledger.markers([]),

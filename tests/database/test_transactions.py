@@ -179,7 +179,7 @@ def test_a_run_ends_in_a_known_way_only(emptied_url: str) -> None:
     ledger.begin_run("run-1", "Other", {"a": 2})
 
     with pytest.raises(SecuritiesMasterError, match="runs_outcome_check"):
-        ledger.finish_run("run-1", "well")
+        ledger.finish_run("run-1", "well", {})
 
     run = ledger.run("run-1")
     assert run is not None

@@ -12,6 +12,7 @@ from luigi_tasks import YfinanceClient
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.report import render
 from luigi_tasks.report.collect import Expected, collect, stored
+from luigi_tasks.report.trends import changes
 from tests.conftest import make_bars
 
 DAY = dt.date(2024, 1, 2)
@@ -214,7 +215,8 @@ def test_the_document_is_json_and_can_be_shown(run: Run) -> None:
     run.failed("DownloadOhlcv", "BBB", "network", "<script>\0")
     settled = {"rejected": [], "outcome": "incomplete", "interrupted_by": "", "written_at": "now", "gave_up": ""}
     document = run.document() | settled
-    document["where"] = {}
+    document |= {"where": {}, "data_docs": "", "coverage_in": "", "history": []}
+    document["changes"] = changes(run.url, document, [])
 
     again = json.loads(json.dumps(document, allow_nan=False))
 

@@ -1,0 +1,138 @@
+"""What a run came to, next to the runs before it and to all that is stored: the report's charts are made of this."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luigi_tasks.database.coverage import Coverage
+from luigi_tasks.database.ledger import Ledger
+
+_RUNS = 30
+_SPARKLINE_MONTHS = 36
+_MOST_BAD_TICKERS = 12
+_AROUND = dt.timedelta(days=21)
+
+_SAME = ("tickers", "groupings", "ticker_limit")
+"""Parameters by which two runs are over the same tickers."""
+
+
+def summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What later reports tell of this run."""
+    return {
+        "tickers": document["tickers"],
+        "failed": [item["ticker"] for item in document["by_ticker"] if item["state"] == "failed"],
+        "bars": document["stored"]["bars"],
+        "rows": sum(step["rows"] for step in document["steps"] if step["succeeded"]),
+        "requests": document["requests"],
+        "seconds": document["seconds"],
+    }
+
+
+def history(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
+    """The runs before this one, newest first: run_id, task, as_of, started_at, outcome, and their summary."""
+    return [
+        {
+            "run_id": row["run_id"],
+            "task": row["task_family"],
+            "as_of": row["parameters"].get("date", ""),
+            "started_at": f"{row['started_at']:%Y-%m-%d %H:%M}",
+            "outcome": row["outcome"] or "killed",
+            "same": {name: row["parameters"].get(name) for name in _SAME},
+            "summary": row["summary"] or {},
+        }
+        for row in ledger.runs_before(run_id, _RUNS + 1)
+        if row["run_id"] != run_id
+    ]
+
+
+def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is other than after the last run over the same tickers; without `since` where there was none."""
+    listings = Coverage(database_url).listing_changes(dt.date.fromisoformat(document["as_of"]))
+    found: dict[str, Any] = {
+        "listings": [f"{each.ticker} {'joined' if each.joined else 'left'} {each.grouping}" for each in listings],
+        "revised": document["revised"],
+    }
+    same = {name: document["parameters"].get(name) for name in _SAME}
+    last = next((run for run in before if run["task"] == document["task"] and run["same"] == same), None)
+    if last is None or "failed" not in last["summary"]:
+        return found
+    failed, states = set(last["summary"]["failed"]), {item["ticker"]: item["state"] for item in document["by_ticker"]}
+    now = {ticker for ticker, state in states.items() if state == "failed"}
+    return found | {
+        "since": last["run_id"],
+        "since_date": last["as_of"],
+        "newly_failed": sorted(now - failed),
+        "still_failed": sorted(now & failed),
+        "recovered": sorted(ticker for ticker in failed if states.get(ticker) == "done"),
+        "bars": document["stored"]["bars"] - last["summary"]["bars"],
+    }
+
+
+def coverage(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
+    """{months: ["2024-01", ...], tickers, bars, missing}, the latter two as one list a ticker, one number a month.
+
+    Tickers with most missing sessions come first.
+    """
+    found = Coverage(database_url).months(tickers)
+    months = _all_months([each.month for each in found])
+    place = {month: number for number, month in enumerate(months)}
+    bars: dict[str, list[int]] = {}
+    missing: dict[str, list[int]] = {}
+    for each in found:
+        for rows, count in ((bars, each.bars), (missing, each.missing)):
+            rows.setdefault(each.ticker, [0] * len(months))[place[each.month]] = count
+    ordered = sorted(bars, key=lambda ticker: (-sum(missing[ticker]), ticker))
+    return {
+        "months": [f"{month:%Y-%m}" for month in months],
+        "tickers": ordered,
+        "bars": [bars[ticker] for ticker in ordered],
+        "missing": [missing[ticker] for ticker in ordered],
+    }
+
+
+def sparklines(database_url: str, tickers: Sequence[str], as_of: dt.date) -> dict[str, list[float]]:
+    """{ticker: the last close of each of the last 36 months}."""
+    since = as_of - dt.timedelta(days=round(_SPARKLINE_MONTHS * 30.44))
+    return Coverage(database_url).month_ends(tickers, since)
+
+
+def freshness(last_sessions: Mapping[str, dt.date]) -> list[dict[str, Any]]:
+    """How many tickers end on which session, newest first: [{last, tickers}]."""
+    counts = Counter(last_sessions.values())
+    return [{"last": str(last), "tickers": counts[last]} for last in sorted(counts, reverse=True)]
+
+
+def bad_bars(database_url: str, tickers: Sequence[str]) -> list[dict[str, Any]]:
+    """Of the tickers with bars in quarantine, twelve at most: the latest such bars, and the stored ones around them.
+
+    [{ticker, bad: [{date, open, high, low, close, rules}], bars: [[date, open, high, low, close]]}]
+    """
+    reader = Coverage(database_url)
+    by_ticker: dict[str, list[dict[str, Any]]] = {}
+    for row in reader.quarantined(tickers):
+        by_ticker.setdefault(row["ticker"], []).append(row)
+    shown = []
+    for ticker in sorted(by_ticker, key=lambda ticker: (-len(by_ticker[ticker]), ticker))[:_MOST_BAD_TICKERS]:
+        last = max(row["date"] for row in by_ticker[ticker])
+        start, end = last - 2 * _AROUND, last + _AROUND
+        bad = [
+            {name: row[name] for name in ("open", "high", "low", "close")}
+            | {"date": str(row["date"]), "rules": "; ".join(broken["rule"] for broken in row["broken"])}
+            for row in by_ticker[ticker]
+            if row["date"] >= start
+        ]
+        bars = [[str(day), *prices] for day, *prices in reader.bars_around(ticker, start, end)]
+        shown.append({"ticker": ticker, "bad": bad, "bars": bars})
+    return shown
+
+
+def _all_months(found: Sequence[dt.date]) -> list[dt.date]:
+    """Every month from the first to the last."""
+    if not found:
+        return []
+    first, last = min(found), max(found)
+    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [dt.date(number // 12, number % 12 + 1, 1) for number in numbers]

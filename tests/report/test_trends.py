@@ -1,0 +1,157 @@
+"""What a report tells of earlier runs, and of all that is stored."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from luigi_tasks import YfinanceClient, bars
+from luigi_tasks.budget import Pace
+from luigi_tasks.database.budget import PostgresBudget
+from luigi_tasks.database.client import Window
+from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.report import trends
+from luigi_tasks.schedule import Span
+from tests.conftest import make_bars
+from tests.report.documents import document, ticker
+
+DAY = dt.date(2024, 3, 15)
+PACE = Pace({"prices": 0, "company": 0, "access": 0}, 1, 0.01, 0.02, 60, 60, 60)
+
+
+@pytest.fixture
+def client(database_url: str) -> YfinanceClient:
+    made = YfinanceClient(database_url)
+    for number, name in enumerate(("AAA", "BBB")):
+        made.insert_security(name, ["all"], as_of=DAY)
+        made.insert_ohlcv(name, make_bars(days=60, last=str(DAY), seed=number))
+    return made
+
+
+End = Callable[..., None]
+
+
+@pytest.fixture
+def ended(database_url: str) -> End:
+    def end(run_id: str, states: dict[str, str], bars: int, tickers: str = "") -> None:
+        ledger = Ledger(database_url)
+        ledger.begin_run(run_id, "RunAll", {"date": str(DAY), "tickers": tickers})
+        ledger.finish_run(run_id, "incomplete", trends.summary(of(states, bars)))
+
+    return end
+
+
+def of(states: dict[str, str], bars: int, **changes: Any) -> dict[str, Any]:
+    return document(
+        by_ticker=[ticker(name, state=state) for name, state in states.items()],
+        stored={"bars": bars},
+        as_of=str(DAY),
+        parameters={"date": str(DAY), "tickers": ""},
+        **changes,
+    )
+
+
+def test_what_failed_is_told_apart_from_what_failed_before(database_url: str, ended: End) -> None:
+    ended("run-1", {"AAA": "failed", "BBB": "failed", "CCC": "done", "DDD": "done"}, bars=100)
+    Ledger(database_url).begin_run("run-2", "RunAll", {"date": str(DAY), "tickers": ""})
+    now = of({"AAA": "done", "BBB": "failed", "CCC": "failed", "DDD": "done"}, bars=130)
+
+    found = trends.changes(database_url, now, trends.history(Ledger(database_url), "run-2"))
+
+    assert (found["recovered"], found["still_failed"], found["newly_failed"]) == (["AAA"], ["BBB"], ["CCC"])
+    assert (found["since"], found["bars"]) == ("run-1", 30)
+
+
+def test_a_run_over_other_tickers_is_not_compared_with(database_url: str, ended: End) -> None:
+    ended("run-1", {"AAA": "failed"}, bars=100, tickers="AAA")
+    Ledger(database_url).begin_run("run-2", "RunAll", {"date": str(DAY), "tickers": ""})
+
+    found = trends.changes(database_url, of({"AAA": "done"}, 1), trends.history(Ledger(database_url), "run-2"))
+
+    assert "since" not in found
+
+
+def test_only_runs_from_before_are_told_of_newest_first(database_url: str, ended: End) -> None:
+    for run_id in ("run-1", "run-2", "run-3"):
+        ended(run_id, {"AAA": "done"}, bars=1)
+    Ledger(database_url).begin_run("run-4", "RunAll", {})
+
+    assert [run["run_id"] for run in trends.history(Ledger(database_url), "run-3")] == ["run-2", "run-1"]
+    assert trends.history(Ledger(database_url), "run-3")[0]["summary"]["tickers"] == {"done": 1, "failed": 1, "all": 2}
+
+
+def test_a_run_that_was_killed_is_told_as_such(database_url: str) -> None:
+    for run_id in ("run-1", "run-2"):
+        Ledger(database_url).begin_run(run_id, "RunAll", {})
+
+    (before,) = trends.history(Ledger(database_url), "run-2")
+
+    assert (before["outcome"], before["summary"]) == ("killed", {})
+
+
+def test_requests_are_those_since_the_run_began(database_url: str) -> None:
+    budget, ledger = PostgresBudget(database_url, PACE), Ledger(database_url)
+    budget.leave(budget.enter("prices", "AAA"), "answered")
+    ledger.begin_run("run-1", "RunAll", {})
+    budget.leave(budget.enter("prices", "BBB"), "answered")
+    budget.leave(budget.enter("prices", "BBB"), "throttled")
+
+    row = ledger.run("run-1")
+
+    assert row is not None
+    since = ledger.requests_since(row["requests_before"])
+    assert since["prices"] == {"sent": 2, "throttled": 1}
+    assert since["company"] == {"sent": 0, "throttled": 0}
+
+
+def test_coverage_has_every_month_and_the_ticker_that_lacks_most_first(
+    client: YfinanceClient, database_url: str
+) -> None:
+    whole = make_bars(days=60, last=str(DAY), seed=9)
+    lacking = whole.drop(index=[20, 21]).reset_index(drop=True)
+    lacking.attrs = {bars.FACTS: {"exchange": "NYQ", "first_trade_date": str(whole["date"][10].date())}}
+    client.insert_security("CCC", ["all"])
+    client.insert_ohlcv("CCC", lacking, window=Window(Span(dt.date(2023, 12, 1), DAY, whole=True), DAY))
+
+    found = trends.coverage(database_url, ["AAA", "BBB", "CCC", "DDD"])
+
+    assert found["months"] == ["2023-12", "2024-01", "2024-02", "2024-03"]
+    assert found["tickers"] == ["CCC", "AAA", "BBB"]
+    assert [sum(row) for row in found["missing"]] == [2, 0, 0]
+    assert [sum(row) for row in found["bars"]] == [58, 60, 60]
+
+
+def test_sparklines_are_of_month_ends(client: YfinanceClient, database_url: str) -> None:
+    found = trends.sparklines(database_url, ["AAA"], DAY)
+
+    stored = client.bars("AAA", dt.date(2023, 12, 1), DAY).set_index("date")["adj_close"]
+    assert found == {"AAA": list(stored.groupby(stored.index.to_period("M")).last())}
+
+
+def test_bars_in_quarantine_come_with_the_stored_ones_around_them(client: YfinanceClient, database_url: str) -> None:
+    frame = make_bars(days=60, last=str(DAY), seed=1)
+    bad = frame.iloc[[40]].assign(rules="high is the highest price", broken='[{"rule": "high is the highest price"}]')
+    rest = frame.drop(index=40).reset_index(drop=True)
+    client.insert_security("CCC", ["all"])
+    span = Span(frame["date"].min().date(), DAY, whole=True)
+    rest["close"] *= 1.0001
+    client.insert_ohlcv("CCC", rest, window=Window(span, DAY, bad))
+
+    (found,) = trends.bad_bars(database_url, ["AAA", "BBB", "CCC"])
+
+    day = str(frame["date"][40].date())
+    assert found["ticker"] == "CCC"
+    assert [(row["date"], row["rules"]) for row in found["bad"]] == [(day, "high is the highest price")]
+    dates = [bar[0] for bar in found["bars"]]
+    assert day not in dates
+    assert dates == sorted(dates)
+    assert min(dates) < day < max(dates)
+
+
+def test_freshness_counts_the_tickers_by_their_last_session() -> None:
+    last = {"AAA": dt.date(2024, 3, 15), "BBB": dt.date(2024, 3, 14), "CCC": dt.date(2024, 3, 15)}
+
+    assert trends.freshness(last) == [{"last": "2024-03-15", "tickers": 2}, {"last": "2024-03-14", "tickers": 1}]
