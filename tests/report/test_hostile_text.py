@@ -53,6 +53,7 @@ def document(text: str) -> dict[str, Any]:
         "outcome": "interrupted",
         "interrupted_by": text,
         "where": {"luigid": "127.0.0.1:8082"},
+        "data_docs": "",
     }
 
 

@@ -59,6 +59,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "outcome": "incomplete",
         "interrupted_by": "",
         "where": {"luigid": "127.0.0.1:8082"},
+        "data_docs": "",
     } | changes
 
 
