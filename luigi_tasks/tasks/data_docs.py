@@ -23,7 +23,7 @@ MOST_WITH_FINDINGS = 25
 MOST_CLEAN = 2
 """Tickers without a finding that have a page, so that a clean run has something to show."""
 _MOST_SECONDS = 30.0
-"""A run does not wait longer for the pages of its tickers. One takes 0.4 s, unless the machine is busy."""
+"""A run does not wait longer for the pages of its tickers. One takes a third of a second of CPU."""
 
 _PAGE = "data_docs/index.html"
 
@@ -44,7 +44,9 @@ def at_end(document: dict[str, Any], folder: Path) -> None:
     try:
         found = _verdicts(document, ("succeeded", "failed"))
         if found:
-            _build(folder, document, found, _worth_showing(found), _MOST_SECONDS)
+            _, differing = _build(folder, document, found, _worth_showing(found), _MOST_SECONDS)
+            if differing:
+                logger.warning("Data Docs do not say what the verdict did: %s", ", ".join(differing))
     except Exception as error:
         # Whatever it is: the run has done its work, and its report is written.
         logger.warning("no Data Docs: %s", " ".join(f"{type(error).__name__}: {error}".split())[:500])
