@@ -13,6 +13,7 @@ usage() {
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh export FOLDER         prices, company data and memberships as parquet or CSV; --help says more
+./run.sh data-docs [--run RUN] [--tickers A,B | --all]   Great Expectations' pages on a run's bars
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
@@ -70,7 +71,7 @@ demo)
     python -m luigi_tasks.cli up --quiet
     exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 "$@"
     ;;
-plan)
+plan | data-docs)
     environment demo
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"

@@ -77,6 +77,29 @@ def report() -> None:
     click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
 
 
+@commands.command("data-docs")
+@click.option("--run", "run_id", default="latest", help="Which run (default: the last one).")
+@click.option("--tickers", default="", help="These tickers of it: AAA,BBB.")
+@click.option("--all", "everything", is_flag=True, help="All tickers of it.")
+def data_docs(run_id: str, tickers: str, everything: bool) -> None:
+    """Make Great Expectations' pages on a run's bars; of tickers with findings, if not told which."""
+    from luigi_tasks.tasks import data_docs as pages
+    from luigi_tasks.tasks.generate_report import link_data_docs
+
+    if tickers and everything:
+        raise click.UsageError("--tickers and --all are two answers to one question.")
+    folder = (settings.load().reports / run_id).resolve()
+    if not (folder / "report.json").is_file():
+        raise ServiceFailure("Data Docs", f"there is no report of a run in {folder}", "See var/reports for the runs.")
+    document = JsonTarget(folder / "report.json").read()
+    chosen = [ticker.strip() for ticker in tickers.split(",") if ticker.strip()]
+    shown, differing = pages.by_command(document, folder, chosen, everything=everything)
+    document = link_data_docs(folder, document)
+    click.echo(f"{shown} tickers: {folder / document['data_docs']}")
+    if differing:
+        click.echo(f"not as the run judged them, since stored bars or suite have changed: {', '.join(differing)}")
+
+
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import html
 import json
 import logging
 import os
@@ -133,10 +134,14 @@ def judge(
     bad = frame.index.isin(frame.index if reasons else bad_rows)
     valid = frame[~bad].reset_index(drop=True)
     valid.attrs = dict(attrs)
+    quarantined = _quarantined(frame[bad], _by_row(critical), reasons, _by_row(lesser))
+    if reasons:
+        # Then it is all that is left of the answer.
+        quarantined.attrs = dict(attrs)
     return Verdict(
         ticker=ticker,
         valid=valid,
-        quarantined=_quarantined(frame[bad], _by_row(critical), reasons, _by_row(lesser)),
+        quarantined=quarantined,
         findings={failure.rule: len(frame if failure.values is None else failure.values) for failure in failures},
         condemned="; ".join(reason["rule"] for reason in reasons),
         flagged=_flagged(frame[~bad], lesser),
@@ -333,7 +338,10 @@ def _failure(result: Any, frame: pd.DataFrame) -> _Failure:
 
 def _rule(result: Any) -> str:
     """The rule in the words of its `meta.rule` in the suite file; Great Expectations' own name where it has none."""
-    configuration = result.expectation_config
+    return _rule_of(result.expectation_config)
+
+
+def _rule_of(configuration: Any) -> str:
     if (configuration.meta or {}).get("rule"):
         return str(configuration.meta["rule"])
     return f"{configuration.type}({_in_words(configuration.kwargs)})"
@@ -409,6 +417,44 @@ def _rules(suite_file: Path) -> tuple[tuple[dict[str, Any], Any], ...]:
     configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
     # One by one: a suite that is given plain dicts leaves out, with no error, what it cannot make sense of.
     return tuple((item, configuration(**item).to_domain_obj()) for item in expectations)
+
+
+def explained(suite_file: Path) -> list[Any]:
+    """The suite's expectations as Great Expectations' objects, each described by its rule, threshold and severity.
+
+    Descriptions are HTML, as Data Docs take them; one that the suite file has itself stays.
+
+    Raises:
+        ConfigurationError: the suite cannot be read.
+    """
+    configuration = great_expectations().expectations.expectation_configuration.ExpectationConfiguration
+    made = []
+    for item, rule in _rules(suite_file):
+        words = f"{_rule_of(rule.configuration)}: {_threshold(item['type'], item['kwargs'])}"
+        words = html.escape(f"{words} ({rule.configuration.severity.value})")
+        made.append(configuration(**({"description": words} | item)).to_domain_obj())
+    return made
+
+
+def findings(results: list[Any], rows: int, suite_file: Path) -> dict[str, int]:
+    """`Verdict.findings` of results in Great Expectations' COMPLETE format, of a frame of so many rows.
+
+    Raises:
+        ConfigurationError: an expectation could not be run.
+    """
+    found: dict[str, int] = {}
+    for result in results:
+        if _exception(result):
+            raise ConfigurationError(f"{suite_file.name}, rule {_rule(result)!r}", _exception(result))
+        if not result.success:
+            broken = result.result.get("unexpected_index_list")
+            found[_rule(result)] = rows if broken is None else len(broken)
+    return found
+
+
+def great_expectations() -> Any:
+    """The library, imported (seconds) and told to be quiet."""
+    return _great_expectations()[0]
 
 
 @lru_cache(maxsize=1)

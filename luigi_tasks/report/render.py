@@ -118,6 +118,8 @@ def terminal(document: dict[str, Any], path: str) -> str:
     if reasons:
         lines += ["  first reasons:", *reasons]
     lines.append(f"  {'report':<9} {path}")
+    if document.get("data_docs"):
+        lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")
     lines += [f"  {name:<9} {place}" for name, place in document["where"].items()]
     return "\n".join(_harmless(line) for line in [*lines, ""])
 

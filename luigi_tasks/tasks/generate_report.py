@@ -17,6 +17,7 @@ from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
 from luigi_tasks.report import collect, render, trends
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
+from luigi_tasks.tasks import data_docs
 from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -69,6 +70,9 @@ class GenerateReport(luigi.Task):
         page_target.write(render.page(document))
         if self.ends_now:
             _point_latest_at(page_target.path.parent)
+            # After the report, which nothing that happens here may cost.
+            data_docs.at_end(document, page_target.path.parent)
+            document = link_data_docs(page_target.path.parent, document)
         print(render.terminal(document, str(page_target.path)))
 
     def _run_id(self) -> str:
@@ -122,9 +126,9 @@ class GenerateReport(luigi.Task):
         document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],
-            "data_docs": "",
             "gave_up": _gave_up(document),
             "where": _where(url),
+            "data_docs": data_docs.link(settings.load().reports / run["run_id"]),
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
             "written_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
@@ -167,6 +171,15 @@ def _this_run(document: dict[str, Any]) -> dict[str, Any]:
         "outcome": document["outcome"],
         "summary": trends.summary(document),
     }
+
+
+def link_data_docs(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The document of the report in this folder with its link to Data Docs as they are now; written where it is new."""
+    linked = document | {"data_docs": data_docs.link(folder)}
+    if linked != document:
+        JsonTarget(folder / "report.json").write(linked)
+        TextTarget(folder / "report.html").write(render.page(linked))
+    return linked
 
 
 def _steps(root: luigi.Task) -> list[TickerTask]:

@@ -36,7 +36,7 @@ class ValidateOhlcv(HistoryTask):
 
         downloaded, quarantine = self.requires().output(), self.bars_target("quarantine")
         frame = downloaded.read()
-        verdict = pipeline().examine_ohlcv(frame, self.ticker, self._context(frame.attrs[ASKED]))
+        verdict = pipeline().examine_ohlcv(frame, self.ticker, self.context(frame.attrs[ASKED]))
         if len(verdict.quarantined):
             quarantine.write(verdict.quarantined)
         else:
@@ -52,8 +52,8 @@ class ValidateOhlcv(HistoryTask):
     def receipt(self) -> tuple[int, dict[str, Any]]:
         return self.bars_target("valid_bars").rows(), self._verdict().read()
 
-    def _context(self, asked: dict[str, Any]) -> DataFrame | None:
-        """The stored bars before the days that were asked for, for the rules that look back."""
+    def context(self, asked: dict[str, Any]) -> DataFrame | None:
+        """The stored bars before the days that were asked for (a Span as JSON), for the rules that look back."""
         span = Span.from_json(asked)
         if span.whole:
             return None
