@@ -17,6 +17,7 @@ usage() {
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
+./run.sh crashes [--help]     runs that are killed at random moments, and what must hold all the same
 ./run.sh help
 DATABASE_URL=postgresql://user:password@host/database uses a PostgreSQL of yours instead of the embedded one.
 TEXT
@@ -89,6 +90,11 @@ benchmark)
     shift
     environment demo,test,benchmark
     exec python -m benchmarks "$@"
+    ;;
+crashes)
+    shift
+    environment demo,test
+    exec python -m crashes "$@"
     ;;
 "" | -*)
     environment demo

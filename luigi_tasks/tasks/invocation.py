@@ -58,6 +58,7 @@ _GARBAGE_THRESHOLD = 100_000
 _LUIGID_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
 """A worker of another machine that luigid has not heard of for so long is taken for dead; they ping every second."""
+_PING_SECONDS = 3.0
 
 
 class _Invocation:
@@ -195,13 +196,29 @@ def _settle_other_workers() -> None:
         if worker.get("state") == "disabled" or number == os.getpid():
             continue
         here = worker.get("host") == socket.gethostname()
-        alive = _is_worker(number, worker["started"]) if here else time.time() - worker["last_active"] < _SILENT_SECONDS
-        if alive:
-            raise AnotherRun(
-                f"process {number} on {worker.get('host')}", "is running on this luigid", "Run again when it has ended."
-            )
         if here:
+            alive = _is_worker(number, worker["started"])
+        elif number:
+            alive = time.time() - worker["last_active"] < _SILENT_SECONDS
+        else:
+            # luigid was started again in the midst of its run, and has no more of it than its pings.
+            alive = _pings(worker)
+        if alive:
+            who = f"process {number} on {worker.get('host')}" if number else f"worker {worker['name']}"
+            raise AnotherRun(who, "is running on this luigid", "Run again when it has ended.")
+        if here or not number:
             release(worker)
+
+
+def _pings(worker: dict[str, Any]) -> bool:
+    """Whether luigid hears of the worker now: a living one pings every second."""
+    deadline = time.monotonic() + _PING_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        for each in _workers():
+            if each["name"] == worker["name"] and each["last_active"] > worker["last_active"]:
+                return True
+    return False
 
 
 def show_failed(task: luigi.Task, words: str) -> None:

@@ -1,0 +1,106 @@
+"""Strike runs at moments drawn at random, and check after each what must hold."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from crashes.faults import ALL, free_disk
+from crashes.store import Store, Violation
+
+_MOST_BEFORE_A_RERUN = 4
+"""So many strikes in a row at one store, at most, before a run is left alone and must finish."""
+
+
+class Campaign:
+    """Strikes at one store; `tables` are those of a run that nothing happened to."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self.store, self.draw = store, random.Random(seed)
+        began = time.monotonic()
+        run = store.run()
+        self.seconds = time.monotonic() - began
+        if run.code:
+            raise Violation(f"the run without a fault failed: {run}")
+        self.tables = store.tables()
+        self.struck: Counter[str] = Counter()
+        self.too_late = self.reruns = 0
+        names = [name for name in ALL if store.own_disk or name != "fill_disk"]
+        # Each as often as any other, in an order drawn at random.
+        self._deck = [names[place % len(names)] for place in range(len(names) * 50)]
+        self.draw.shuffle(self._deck)
+
+    def strike(self, number: int, share: float) -> bool:
+        """One run, and one fault within this share of its usual time; False if it ended before."""
+        name = self._deck[number % len(self._deck)]
+        before = self.store.markers()
+        run = self.store.start()
+        time.sleep(self.draw.uniform(0, share * self.seconds))
+        if in_time := run.poll() is None:
+            ALL[name](self.store, run, self.draw)
+            self.struck[name] += 1
+        else:
+            self.too_late += 1
+        self.store.end(run)
+        free_disk(self.store)
+        self.store.up()
+        self.store.check()
+        self._keeps(before)
+        return in_time
+
+    def finish(self) -> None:
+        """A run that is left alone does what is missing, no more, and the tables are those of an undisturbed one."""
+        before = self.store.markers()
+        run = self.store.run()
+        self.reruns += 1
+        if run.code:
+            raise Violation(f"the rerun failed: {run}")
+        self.store.check()
+        self._keeps(before)
+        if self.store.tables() != self.tables:
+            raise Violation("the tables are not those of an undisturbed run")
+
+    def _keeps(self, before: dict[str, str]) -> None:
+        after = self.store.markers()
+        changed = [task for task, written in before.items() if after.get(task) != written]
+        if changed:
+            raise Violation(f"was done, and was done again or lost: {changed[:5]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./run.sh crashes", description=__doc__)
+    parser.add_argument("--times", type=int, default=100, help="how many strikes (default: 100, some 20 minutes)")
+    parser.add_argument("--seed", type=int, default=0, help="what the moments are drawn from")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="crashes-", ignore_cleanup_errors=True) as folder:
+        store = Store(Path(folder))
+        number = 0
+        try:
+            campaign = Campaign(store, given.seed)
+            if not store.own_disk:
+                print("a disk of its own cannot be mounted here: it is never full", flush=True)
+            while number < given.times:
+                store.empty()
+                share = 1.0
+                for _ in range(campaign.draw.randint(1, _MOST_BEFORE_A_RERUN)):
+                    number += campaign.strike(number, share)
+                    # Less is left to do.
+                    share *= 0.8
+                campaign.finish()
+                print(f"{number} of {given.times} strikes, {campaign.reruns} reruns: all is well", flush=True)
+        except Violation as violation:
+            sys.exit(f"seed {given.seed}, strike {number}: {violation}")
+        finally:
+            store.close()
+    for name, count in sorted(campaign.struck.items()):
+        print(f"  {name:<22} {count:>4}")
+    print(f"  {'after the run had ended':<22} {campaign.too_late:>3}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What happens to a run: each fault strikes once, and says how it is undone."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import psutil
+
+from crashes.store import Store
+from luigi_tasks.database import embedded
+
+Fault: TypeAlias = Callable[[Store, subprocess.Popen[str], random.Random], None]
+
+_FILLER = "filler"
+
+
+def kill_parent(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGKILL to the run's first process."""
+    run.kill()
+
+
+def terminate(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGTERM, as from systemd or a shutdown."""
+    run.terminate()
+
+
+def interrupt(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """Ctrl-C."""
+    run.send_signal(signal.SIGINT)
+
+
+def kill_child(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGKILL to one of its other processes, as the kernel does where memory is short."""
+    children = [process for process in store.processes() if process.pid != run.pid]
+    if children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            draw.choice(children).kill()
+
+
+def kill_all(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGKILL to all of its processes and to both services: power is cut, short of the disk's cache."""
+    victims = [*store.processes(), store.postgres, *store.postgres.children()]
+    luigid = store.workspace.luigid()
+    for process in [*victims, *([luigid] if luigid else [])]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def kill_luigid(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGKILL to luigid, which is started again within two seconds."""
+    luigid = store.workspace.luigid()
+    if luigid:
+        luigid.kill()
+        luigid.wait()
+    time.sleep(draw.uniform(0, 2))
+    store.up()
+
+
+def kill_postgres(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGKILL to one backend, upon which PostgreSQL ends all of them and recovers."""
+    backends = store.postgres.children()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        draw.choice(backends).kill()
+
+
+def stop_postgres_at_once(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """`pg_ctl stop -m immediate`: no checkpoint, as with a power cut; started again within two seconds."""
+    program = str(embedded.psql().with_name("pg_ctl"))
+    owner = store.postgres.username()
+    command = [program, "-D", str(store.var / "postgres"), "-m", "immediate", "-w", "stop"]
+    as_owner = command if owner == psutil.Process().username() else ["setpriv", f"--reuid={owner}", "--", *command]
+    subprocess.run(as_owner, capture_output=True, check=True)
+    time.sleep(draw.uniform(0, 2))
+    store.up()
+
+
+def fill_disk(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """No byte is left, for the store and for PostgreSQL, until the run has ended."""
+    with contextlib.suppress(OSError), (store.var / _FILLER).open("wb", buffering=0) as file:
+        block = bytes(2**20)
+        while True:
+            file.write(block)
+
+
+def free_disk(store: Store) -> None:
+    """Undo `fill_disk`."""
+    (store.var / _FILLER).unlink(missing_ok=True)
+
+
+ALL: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        kill_parent,
+        terminate,
+        interrupt,
+        kill_child,
+        kill_all,
+        kill_luigid,
+        kill_postgres,
+        stop_postgres_at_once,
+        fill_disk,
+    )
+}
