@@ -12,6 +12,7 @@ usage() {
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
+./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
@@ -74,7 +75,7 @@ plan)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | psql | forget)
+up | down | status | report | late | psql | forget)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import sys
@@ -70,6 +71,27 @@ def report() -> None:
         raise ServiceFailure("the report", "there is none yet", "A run writes one: ./run.sh or ./run.sh demo.")
     document = JsonTarget(folder.resolve() / "report.json").read()
     click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
+
+
+@commands.command()
+@click.option(
+    "--hours", type=click.FloatRange(min=0), default=30.0, show_default=True, help="So long ago it may be at most."
+)
+def late(hours: float) -> None:
+    """Exit with 1, and tell the webhook, if no complete run has ended lately or bars are behind."""
+    from luigi_tasks.report import alert
+    from luigi_tasks.report.late import reasons
+
+    try:
+        found = reasons(embedded.url(settings.load()), hours, dt.datetime.now(dt.UTC))
+    except SecuritiesMasterError as error:
+        found = [str(error)]
+    for reason in found:
+        click.echo(f"late: {reason}")
+    if found:
+        alert.tell(alert.late(found))
+        sys.exit(1)
+    click.echo("not late")
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})
