@@ -31,7 +31,7 @@ import luigi
 import psutil
 from luigi.cmdline_parser import CmdlineParser
 from luigi.rpc import RPCError
-from luigi.task_status import FAILED
+from luigi.task_status import FAILED, RUNNING
 
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
@@ -223,17 +223,18 @@ def show_failed(task: luigi.Task, words: str) -> None:
     scheduler = _scheduler() if _this.worker_id else None
     if scheduler is None:
         return
+    told = {
+        "worker": _this.worker_id,
+        "task_id": task.task_id,
+        "runnable": False,
+        "params": task.to_str_params(),
+        "family": task.task_family,
+        "module": task.task_module,
+    }
     try:
-        scheduler.add_task(
-            worker=_this.worker_id,
-            task_id=task.task_id,
-            status=FAILED,
-            runnable=False,
-            expl=json.dumps(words),
-            params=task.to_str_params(),
-            family=task.task_family,
-            module=task.task_module,
-        )
+        # Luigi's metrics for Prometheus break off at a task that fails without ever having run.
+        scheduler.add_task(**told, status=RUNNING)
+        scheduler.add_task(**told, status=FAILED, expl=json.dumps(words))
     except RPCError as error:
         # It is on record; a page that cannot show it must not fail what comes next.
         logger.warning("luigid does not show that %s failed: %s", task, error)
