@@ -13,6 +13,7 @@ usage() {
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
+./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
@@ -75,7 +76,7 @@ plan)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | late | psql | forget)
+up | down | status | report | late | metrics | psql | forget)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

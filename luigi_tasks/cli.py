@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -71,6 +72,21 @@ def report() -> None:
         raise ServiceFailure("the report", "there is none yet", "A run writes one: ./run.sh or ./run.sh demo.")
     document = JsonTarget(folder.resolve() / "report.json").read()
     click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
+
+
+@commands.command()
+@click.option("--output", type=click.Path(path_type=Path), help="A file to write, whole or not at all.")
+def metrics(output: Path | None) -> None:
+    """Figures for Prometheus, of what is stored and of the last run."""
+    from luigi_tasks.report import metrics as figures
+
+    chosen = settings.load()
+    last = JsonTarget(chosen.reports / "latest" / "report.json")
+    found = figures.collect(embedded.url(chosen), last.read() if last.exists() else None, dt.datetime.now(dt.UTC))
+    if output is None:
+        click.echo(figures.text(found), nl=False)
+    else:
+        figures.write(output, found)
 
 
 @commands.command()

@@ -146,6 +146,14 @@ class Alerts(luigi.Config):
     )
 
 
+class Metrics(luigi.Config):
+    """Figures for Prometheus."""
+
+    textfile: str = luigi.Parameter(
+        default="", description="a .prom file in the node exporter's folder, written when a run ends; empty: none"
+    )
+
+
 @dataclass(frozen=True)
 class Secret:
     """Text that never shows itself in a log, an error or a repr."""
@@ -191,6 +199,7 @@ class Settings:
     longest_wait: float
     batch_size: int
     progress_seconds: float
+    metrics_file: Path | None
 
     @property
     def store(self) -> Path:
@@ -215,7 +224,7 @@ def load() -> Settings:
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
     retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
-    progress = Progress()
+    progress, metrics = Progress(), Metrics()
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
@@ -255,6 +264,7 @@ def load() -> Settings:
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
         progress_seconds=progress.log_seconds,
+        metrics_file=Path(metrics.textfile).absolute() if metrics.textfile else None,
     )
 
 

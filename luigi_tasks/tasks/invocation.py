@@ -37,7 +37,7 @@ from luigi_tasks import settings
 from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
-from luigi_tasks.report import alert
+from luigi_tasks.report import alert, metrics
 from luigi_tasks.tasks import progress
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def write_report(run_id: str, interrupted_by: str = "") -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(REPORT_FAILED)
+    metrics.keep(document)
     alert.tell(alert.ended(document, page.path), failure=document["outcome"] != "complete")
 
 
