@@ -53,7 +53,7 @@ def test_a_refusal_is_told_without_the_url(
     assert len(webhook.posts) == len(answers)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "no-such-host.invalid", "[s3cret", "127.0.0.1:s3cret"])
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "s3cret.invalid", "[s3cret", "127.0.0.1:s3cret"])
 def test_a_webhook_out_of_reach_is_told_without_the_url(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert, "_WAIT_SECONDS", 0.0)
     for name in ("http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
