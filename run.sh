@@ -14,6 +14,8 @@ usage() {
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh export FOLDER         prices, company data and memberships as parquet or CSV; --help says more
 ./run.sh data-docs [--run RUN] [--tickers A,B | --all]   Great Expectations' pages on a run's bars
+./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
+./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
@@ -77,7 +79,7 @@ plan | data-docs)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | psql | forget | export)
+up | down | status | report | late | metrics | psql | forget | export)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

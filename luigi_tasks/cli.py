@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import sys
@@ -98,6 +99,42 @@ def data_docs(run_id: str, tickers: str, everything: bool) -> None:
     click.echo(f"{shown} tickers: {folder / document['data_docs']}")
     if differing:
         click.echo(f"not as the run judged them, since stored bars or suite have changed: {', '.join(differing)}")
+
+
+@commands.command()
+@click.option("--output", type=click.Path(path_type=Path), help="A file to write, whole or not at all.")
+def metrics(output: Path | None) -> None:
+    """Figures for Prometheus, of what is stored and of the last run."""
+    from luigi_tasks.report import metrics as figures
+
+    chosen = settings.load()
+    last = JsonTarget(chosen.reports / "latest" / "report.json")
+    found = figures.collect(embedded.url(chosen), last.read() if last.exists() else None, dt.datetime.now(dt.UTC))
+    if output is None:
+        click.echo(figures.text(found), nl=False)
+    else:
+        figures.write(output, found)
+
+
+@commands.command()
+@click.option(
+    "--hours", type=click.FloatRange(min=0), default=30.0, show_default=True, help="So long ago it may be at most."
+)
+def late(hours: float) -> None:
+    """Exit with 1, and tell the webhook, if no complete run has ended lately or bars are behind."""
+    from luigi_tasks.report import alert
+    from luigi_tasks.report.late import reasons
+
+    try:
+        found = reasons(embedded.url(settings.load()), hours, dt.datetime.now(dt.UTC))
+    except SecuritiesMasterError as error:
+        found = [str(error)]
+    for reason in found:
+        click.echo(f"late: {reason}")
+    if found:
+        alert.tell(alert.late(found))
+        sys.exit(1)
+    click.echo("not late")
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})

@@ -76,13 +76,13 @@ class PatienceExhausted(TerminalError):
 
 
 class ThrottledTooLong(PatienceExhausted):
-    """It throttled all that time."""
+    """The provider throttled everybody for longer than the run's patience."""
 
     kind = "throttled"
 
 
 class DownTooLong(PatienceExhausted):
-    """It was down all that time, or the network was."""
+    """The provider, or the network, was down for longer than the run's patience."""
 
     kind = "outage"
 

@@ -18,7 +18,7 @@ from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
-from luigi_tasks.settings import Settings
+from luigi_tasks.settings import SECRETS, Settings
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
@@ -148,5 +148,5 @@ def state(settings: Settings) -> dict[str, str]:
 
 
 def _without_secrets() -> dict[str, str]:
-    """luigid shows its environment to nobody, and needs no database either."""
-    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    """luigid shows its environment to nobody, and needs neither database nor webhook."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}

@@ -1,8 +1,7 @@
 """What can be set, read once into plain values, so that only this room and `targets` know Luigi's configuration.
 
-Settings stand in `luigi.cfg`, in the section named like the class here. Two things come from the environment,
-because they differ by machine or are secret: `DATABASE_URL`, and `LUIGI_CONFIG_PATH` (Luigi's own way to lay a
-second configuration file over the first).
+Settings stand in `luigi.cfg`, in the section named like the class here. What differs by machine or is secret comes from
+the environment: see `ENVIRONMENT`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,17 @@ from luigi_tasks.errors import ConfigurationError
 warnings.filterwarnings(
     "ignore", message=".*'rpc_retry_(attempts|wait)'", category=luigi.parameter.UnconsumedParameterWarning
 )
+
+
+ENVIRONMENT = {
+    "DATABASE_URL": "your own PostgreSQL, postgresql://user:password@host:5432/database; without it the embedded one",
+    "ALERT_WEBHOOK_URL": "where alerts are sent, http:// or https://; without it none are",
+    "LUIGI_CONFIG_PATH": "a file of settings that is laid over luigi.cfg; Luigi's own way",
+}
+"""What is read from the environment, and what for."""
+
+SECRETS = ("DATABASE_URL", "ALERT_WEBHOOK_URL")
+"""Those of them that nobody may see: no argument, log, error or message, and no program that can do without."""
 
 
 class Store(luigi.Config):
@@ -128,6 +138,22 @@ class Progress(luigi.Config):
     log_seconds: float = luigi.FloatParameter(default=120.0, description="seconds between two lines in the log")
 
 
+class Alerts(luigi.Config):
+    """Who is told how a run ended; where, says ALERT_WEBHOOK_URL."""
+
+    webhook_on: str = luigi.Parameter(
+        default="failure", description="never, failure, or always: which runs send a message to the webhook"
+    )
+
+
+class Metrics(luigi.Config):
+    """Figures for Prometheus."""
+
+    textfile: str = luigi.Parameter(
+        default="", description="a .prom file in the node exporter's folder, written when a run ends; empty: none"
+    )
+
+
 @dataclass(frozen=True)
 class Secret:
     """Text that never shows itself in a log, an error or a repr."""
@@ -136,6 +162,15 @@ class Secret:
 
     def __str__(self) -> str:
         return "********"
+
+
+@dataclass(frozen=True)
+class Alerting:
+    """Where alerts go, None for nowhere, and whether failures are told, and successes."""
+
+    webhook: Secret | None
+    failures: bool
+    successes: bool
 
 
 @dataclass(frozen=True)
@@ -164,6 +199,7 @@ class Settings:
     longest_wait: float
     batch_size: int
     progress_seconds: float
+    metrics_file: Path | None
 
     @property
     def store(self) -> Path:
@@ -188,7 +224,7 @@ def load() -> Settings:
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
     retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
-    progress = Progress()
+    progress, metrics = Progress(), Metrics()
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
@@ -205,7 +241,6 @@ def load() -> Settings:
     ):
         if number < 1:
             raise ConfigurationError(f"[{section}] {name}", f"{number} is not a positive number")
-    url = os.environ.get("DATABASE_URL", "").strip()
     return Settings(
         root=Path(store.root).absolute(),
         universe_file=Path(universe.file).absolute(),
@@ -223,13 +258,33 @@ def load() -> Settings:
         whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
-        database_url=Secret(url) if url else None,
+        database_url=_secret("DATABASE_URL"),
         embedded_database=Database().name,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
         progress_seconds=progress.log_seconds,
+        metrics_file=Path(metrics.textfile).absolute() if metrics.textfile else None,
     )
+
+
+def alerting() -> Alerting:
+    """Apart from all else, since that other settings cannot be used must be told, too.
+
+    Raises:
+        ConfigurationError: `webhook_on` is none of its words, or the webhook is no URL; the message does not show it.
+    """
+    wanted, webhook = Alerts().webhook_on, _secret("ALERT_WEBHOOK_URL")
+    if wanted not in ("never", "failure", "always"):
+        raise ConfigurationError("[Alerts] webhook_on", f"{wanted!r} is not never, failure or always")
+    if webhook is not None and not re.match(r"https?://[^/\s]", webhook.text):
+        raise ConfigurationError("ALERT_WEBHOOK_URL", "does not begin with http:// or https:// and a host")
+    return Alerting(webhook, failures=wanted != "never", successes=wanted == "always")
+
+
+def _secret(name: str) -> Secret | None:
+    text = os.environ.get(name, "").strip()
+    return Secret(text) if text else None
 
 
 def _pace(request_timeout: float) -> Pace:

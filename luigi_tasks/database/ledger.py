@@ -190,6 +190,21 @@ class Ledger:
         with transaction(self._engine, "runs") as connection:
             return connection.scalar(sa.select(runs.c.run_id).order_by(runs.c.started_at.desc()).limit(1))
 
+    def last_complete(self, task_family: str) -> dict[str, Any] | None:
+        """The complete run of that family that ended last, None if there is none; not one for an as-of date more than
+        three days before it started, since that one filled in the past."""
+        started_on = sa.cast(sa.func.timezone("UTC", runs.c.started_at), sa.Date)
+        query = (
+            sa.select(runs)
+            .where(runs.c.outcome == "complete", runs.c.task_family == task_family)
+            .where(sa.cast(runs.c.parameters["date"].astext, sa.Date) >= started_on - 3)
+            .order_by(runs.c.finished_at.desc())
+            .limit(1)
+        )
+        with transaction(self._engine, "runs") as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else dict(row)
+
     def markers(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """{task id: its marker's row}; one query."""
         names = [column.name for column in task_markers.c]

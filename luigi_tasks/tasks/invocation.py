@@ -31,12 +31,13 @@ import luigi
 import psutil
 from luigi.cmdline_parser import CmdlineParser
 from luigi.rpc import RPCError
-from luigi.task_status import FAILED
+from luigi.task_status import FAILED, RUNNING
 
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
+from luigi_tasks.report import alert, metrics
 from luigi_tasks.tasks import progress
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def begin(task: PipelineTask) -> None:
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
     try:
+        alert.prepare()
         task.check_parameters()
         chosen = settings.load()
         _require_luigid()
@@ -97,9 +99,16 @@ def begin(task: PipelineTask) -> None:
         ledger.claim_for(chosen.source_name)
         _settle_other_workers()
         ledger.begin_run(RUN_ID, task.task_family, task.booked_parameters())
+    except AnotherRun as error:
+        logger.error("cannot begin: %s", error)
+        raise SystemExit(ALREADY_RUNNING) from None
     except SecuritiesMasterError as error:
         logger.error("cannot begin: %s", error)
-        raise SystemExit(ALREADY_RUNNING if isinstance(error, AnotherRun) else CANNOT_BEGIN) from None
+        alert.tell(alert.cannot_begin(error))
+        raise SystemExit(CANNOT_BEGIN) from None
+    except Exception as error:
+        alert.tell(alert.cannot_begin(error))
+        raise
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
@@ -155,19 +164,25 @@ def _end() -> None:
 
 
 def write_report(run_id: str, interrupted_by: str = "") -> None:
-    """Write the report of a run that ends now; ends the process with REPORT_FAILED if that fails."""
+    """Write and tell the report of a run that ends now; ends the process with REPORT_FAILED if it cannot be written."""
     from luigi_tasks.tasks.generate_report import GenerateReport
 
     try:
-        GenerateReport(run_id=run_id, ends_now=True, interrupted_by=interrupted_by).run()
+        report = GenerateReport(run_id=run_id, ends_now=True, interrupted_by=interrupted_by)
+        report.run()
+        written, page = report.output()
+        document = written.read()
     except Exception as error:
         # Whatever it is: nobody is left to see an exception, and a missing report must not look like success.
         known = isinstance(error, SecuritiesMasterError)
         logger.error("no report: %s", error, exc_info=None if known else error)
+        alert.tell(alert.no_report(run_id, error))
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(REPORT_FAILED)
+    metrics.keep(document)
+    alert.tell(alert.ended(document, page.path), failure=document["outcome"] != "complete")
 
 
 def _require_luigid() -> None:
@@ -226,17 +241,18 @@ def show_failed(task: luigi.Task, words: str) -> None:
     scheduler = _scheduler() if _this.worker_id else None
     if scheduler is None:
         return
+    told = {
+        "worker": _this.worker_id,
+        "task_id": task.task_id,
+        "runnable": False,
+        "params": task.to_str_params(),
+        "family": task.task_family,
+        "module": task.task_module,
+    }
     try:
-        scheduler.add_task(
-            worker=_this.worker_id,
-            task_id=task.task_id,
-            status=FAILED,
-            runnable=False,
-            expl=json.dumps(words),
-            params=task.to_str_params(),
-            family=task.task_family,
-            module=task.task_module,
-        )
+        # Luigi's metrics for Prometheus break off at a task that fails without ever having run.
+        scheduler.add_task(**told, status=RUNNING)
+        scheduler.add_task(**told, status=FAILED, expl=json.dumps(words))
     except RPCError as error:
         # It is on record; a page that cannot show it must not fail what comes next.
         logger.warning("luigid does not show that %s failed: %s", task, error)

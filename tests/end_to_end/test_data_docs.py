@@ -49,7 +49,7 @@ def test_a_run_ends_with_data_docs_that_say_what_it_found_and_a_rerun_makes_none
     docs = latest(workspace) / "data_docs"
     assert f"data docs {docs}/index.html" in run.out
     assert report(latest(workspace))["data_docs"] == "data_docs/index.html"
-    assert Page(latest(workspace) / "report.html").links["Data Docs"] == "data_docs/index.html"
+    assert Page(latest(workspace) / "report.html").links["Great Expectations Data Docs"] == "data_docs/index.html"
     index = Page(docs / "index.html")
     assert [ticker for ticker in index.links if ticker in frames] == ["CCC", "AAA", "BBB"], "the gravest first"
     for ticker in frames:
@@ -71,7 +71,7 @@ def test_a_run_ends_with_data_docs_that_say_what_it_found_and_a_rerun_makes_none
     assert made.returncode == 0, made.stderr
     assert made.stdout == f"1 tickers: {latest(workspace)}/data_docs/index.html\n"
     assert "AAA" in Page(latest(workspace) / "data_docs/index.html").links
-    assert Page(latest(workspace) / "report.html").links["Data Docs"] == "data_docs/index.html"
+    assert Page(latest(workspace) / "report.html").links["Great Expectations Data Docs"] == "data_docs/index.html"
     assert "data docs" in workspace.command("report").stdout
 
     missing = workspace.command("data-docs", "--tickers", "AAA,DDD", "--run", docs.parent.name)

@@ -1,0 +1,1 @@
+"""Pages for people, and `generate`, which writes those under `reference/` from the code."""

@@ -1,0 +1,66 @@
+"""Whether what should be stored by now is: nobody else notices a run that never started."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+
+from luigi_tasks import sessions
+from luigi_tasks.database.freshness import last_bars
+from luigi_tasks.database.ledger import Ledger
+
+
+def reasons(database_url: str, hours: float, now: dt.datetime) -> list[str]:
+    """Why it must be said to be late at `now` (with a zone), in words; empty if all is well.
+
+    A complete run of RunAll must have ended in the last `hours`, not one that filled in the past; and at each exchange
+    most tickers must have a bar of the last session that was over when it started, or where there was none, when those
+    hours began. Exchanges without a calendar are left out.
+
+    Raises:
+        DatabaseUnavailable, DatabaseRefused
+    """
+    began = now.astimezone(dt.UTC) - dt.timedelta(hours=hours)
+    ledger = Ledger(database_url)
+    run = ledger.last_complete("RunAll")
+    found = []
+    if run is None or run["finished_at"] < began:
+        found.append(f"no complete run has ended in the last {hours:g} hours; {_last_run(ledger)}")
+        run = None
+    since = began if run is None else run["started_at"]
+    latest = now.astimezone(dt.UTC).date() if run is None else dt.date.fromisoformat(run["parameters"]["date"])
+    for exchange, ends in sorted(last_bars(database_url).items()):
+        expected = expected_session(exchange, since, latest)
+        if expected is None:
+            continue
+        there = sum(count for day, count in ends.items() if day >= expected)
+        if 2 * there < ends.total():
+            found.append(
+                f"{exchange}: {there} of {ends.total()} tickers have a bar of {expected}, the last session to be "
+                f"expected; {_most(ends)}"
+            )
+    return found
+
+
+def expected_session(exchange: str, since: dt.datetime, latest: dt.date) -> dt.date | None:
+    """The exchange's last session, up to `latest`, that was over at `since`; None where no calendar tells."""
+    calendar = sessions.calendar_of(exchange)
+    last = None if calendar is None else sessions.last_over(calendar, since)
+    if calendar is None or last is None:
+        return None
+    days = sessions.sessions(calendar, sessions.known(calendar)[0], min(last, latest))
+    return days[-1] if days else None
+
+
+def _most(ends: Counter[dt.date]) -> str:
+    day, tickers = ends.most_common(1)[0]
+    return f"{tickers} have none at all" if day == dt.date.min else f"{tickers} end on {day}"
+
+
+def _last_run(ledger: Ledger) -> str:
+    run_id = ledger.latest_run_id()
+    run = ledger.run(run_id) if run_id else None
+    if run is None:
+        return "there has been none yet"
+    outcome = run["outcome"] or "running, or killed"
+    return f"the last one, {run['run_id']} as of {run['parameters'].get('date')}, is {outcome}"
