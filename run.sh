@@ -8,7 +8,11 @@ usage() {
 ./run.sh [RunAll's options]   download, validate and store the universe (--tickers AAPL,MSFT --groupings dax
                               --date 2026-11-20 --years-back 10 --ticker-limit 5; luigi's own options, too)
 ./run.sh demo                 the same over recorded prices, without the network
-./run.sh up | down | status   start, stop, look at PostgreSQL and luigid
+./run.sh up | down            start, stop PostgreSQL and luigid
+./run.sh status               how they are, what is running, and how the last runs went
+./run.sh retry [--kind KIND]  run again what failed in the last run, and nothing else
+./run.sh tickers list | add TICKER... --grouping NAME | remove TICKER...   what config/universe.yaml lists
+./run.sh check [--offline]    whether a run has all that it needs
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
@@ -20,6 +24,7 @@ usage() {
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
 ./run.sh crashes [--help]     runs that are killed at random moments, and what must hold all the same
+./run.sh completion bash | zsh | fish   for your shell; ./run.sh COMMAND --help says more of each command
 ./run.sh help
 DATABASE_URL=postgresql://user:password@host/database uses a PostgreSQL of yours instead of the embedded one.
 TEXT
@@ -65,6 +70,12 @@ environment() {
 export PATH="$PWD/var/venv/bin:$PATH"
 export GX_ANALYTICS_ENABLED=false
 
+# A shell that wants to complete a command line must neither wait for an installation nor see its words.
+if [ -n "${_RUN_SH_COMPLETE:-}" ]; then
+    if [ -x var/venv/bin/python ]; then exec var/venv/bin/python -m luigi_tasks.cli; fi
+    exit 0
+fi
+
 case "${1:-}" in
 help | -h | --help) usage ;;
 demo)
@@ -79,7 +90,7 @@ plan | data-docs)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | late | metrics | psql | forget | export)
+up | down | status | report | late | metrics | psql | forget | export | retry | tickers | check | completion)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

@@ -118,8 +118,10 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
     if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
         where = shown(engine.url.render_as_string(hide_password=False))
         if "FATAL" in words and not any(passing in words for passing in _PASSING):
+            no_database = "database" in words and "does not exist" in words
+            remedy = "./run.sh up makes the embedded one; make your own by CREATE DATABASE." if no_database else ""
             return DatabaseRefused(
-                subject, f"PostgreSQL at {where} refused the connection ({words})", "See DATABASE_URL."
+                subject, f"PostgreSQL at {where} refused the connection ({words})", remedy or "See DATABASE_URL."
             )
         return DatabaseUnavailable(
             subject, f"PostgreSQL at {where} does not answer ({words})", "Start it (./run.sh up) or set DATABASE_URL."

@@ -205,6 +205,41 @@ class Ledger:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else dict(row)
 
+    def last_run_of(self, task_family: str) -> dict[str, Any] | None:
+        """The row of the last run of that task, None if there was none."""
+        query = sa.select(runs).where(runs.c.task_family == task_family).order_by(runs.c.started_at.desc()).limit(1)
+        with transaction(self._engine, "runs") as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def steps_of(self, run_id: str) -> dict[str, tuple[int, int, int]]:
+        """{step: (done, failed, rows)} of a run, so far."""
+        query = """
+            SELECT task_family, sum(done)::bigint, sum(failed)::bigint, sum(rows)::bigint FROM (
+                SELECT task_family, count(*) AS done, 0 AS failed, sum(rows) AS rows, min(done_at) AS first
+                FROM task_markers WHERE run_id = :run_id AND ticker IS NOT NULL GROUP BY 1
+                UNION ALL
+                SELECT task_family, 0, count(DISTINCT task_id), 0, min(failed_at)
+                FROM task_failures WHERE run_id = :run_id GROUP BY 1
+            ) AS counted GROUP BY 1 ORDER BY min(first)
+        """
+        with transaction(self._engine, f"run {run_id}") as connection:
+            rows = connection.execute(sa.text(query), {"run_id": run_id}).all()
+        return {family: (done, failed, count) for family, done, failed, count in rows}
+
+    def still_failed(self, run_id: str, kinds: Collection[str] = ()) -> list[str]:
+        """Tickers with a step that failed in the run, in one of these ways (none: in any), and is not done since."""
+        query = """
+            SELECT DISTINCT ticker FROM task_failures AS failure
+            WHERE run_id = :run_id AND ticker IS NOT NULL AND (:all OR kind = ANY(:kinds))
+              AND NOT EXISTS (SELECT FROM task_markers WHERE task_markers.task_id = failure.task_id)
+            ORDER BY ticker
+        """
+        statement = sa.text(query).bindparams(sa.bindparam("kinds", type_=sa.ARRAY(sa.Text)))
+        values = {"run_id": run_id, "all": not kinds, "kinds": list(kinds)}
+        with transaction(self._engine, f"run {run_id}") as connection:
+            return list(connection.scalars(statement, values))
+
     def markers(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """{task id: its marker's row}; one query."""
         names = [column.name for column in task_markers.c]

@@ -258,6 +258,17 @@ def show_failed(task: luigi.Task, words: str) -> None:
         logger.warning("luigid does not show that %s failed: %s", task, error)
 
 
+def is_going_on() -> bool:
+    """Whether luigid knows a worker that is alive: its process, where that is on this machine."""
+    return any(
+        _is_worker(int(worker.get("pid") or 0), worker["started"])
+        if worker.get("host") == socket.gethostname()
+        else time.time() - worker["last_active"] < _SILENT_SECONDS
+        for worker in _workers()
+        if worker.get("state") != "disabled"
+    )
+
+
 def release_own() -> None:
     """Take this process's worker off luigid: it is ending, and the next run need not wait for that."""
     for worker in _workers():

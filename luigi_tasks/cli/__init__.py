@@ -13,6 +13,11 @@ import click
 from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import services, settings
+from luigi_tasks.cli.checkup import check
+from luigi_tasks.cli.completion import VARIABLE, completion, stubs
+from luigi_tasks.cli.retry import retry
+from luigi_tasks.cli.status import status
+from luigi_tasks.cli.universe import tickers
 from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import normalised_url
 from luigi_tasks.database.ledger import Ledger
@@ -45,27 +50,6 @@ def down() -> None:
     """Stop the embedded PostgreSQL and luigid; what is stored stays."""
     for name, was_running in services.down(settings.load()).items():
         click.echo(f"{name}: {'stopped' if was_running else 'was not running'}")
-
-
-@commands.command()
-def status() -> None:
-    """Say how the services are and what the last run did."""
-    chosen = settings.load()
-    for name, words in services.state(chosen).items():
-        click.echo(f"{name}: {words}")
-    try:
-        ledger = Ledger(embedded.url(chosen))
-        run_id = ledger.latest_run_id()
-    except SecuritiesMasterError:
-        return
-    run = ledger.run(run_id) if run_id else None
-    if run is None:
-        click.echo("last run: none yet")
-        return
-    outcome = run["outcome"] or "running, or killed"
-    click.echo(
-        f"last run: {run_id}, {run['task_family']}, {outcome}, started {run['started_at']:%Y-%m-%d %H:%M:%S} UTC"
-    )
 
 
 @commands.command()
@@ -179,9 +163,22 @@ def forget(ticker: str, yes: bool) -> None:
 @click.option("--tickers", help="AAPL,MSFT: these (default: all of which there are bars).")
 @click.option("--start", help="First day, such as 2020-01-01.")
 @click.option("--end", help="Last day.")
-@click.option("--adjusted", type=click.Choice(["all", "splits", "no"]), default="all", show_default=True)
+@click.option(
+    "--adjusted",
+    type=click.Choice(["all", "splits", "no"]),
+    default="all",
+    show_default=True,
+    help="For splits and dividends, for splits alone, or as traded.",
+)
 @click.option("--as-of", help="As the tables were after the run of that date.")
-@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Of the files.",
+)
 def export(
     folder: Path,
     tickers: str | None,
@@ -234,11 +231,15 @@ def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *arguments])
 
 
+for each in (status, retry, tickers, check, completion, *stubs()):
+    commands.add_command(each)
+
+
 def main() -> NoReturn:
     """Entry point: a failure we can name is one line and exit code 1."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        commands.main(prog_name="./run.sh", standalone_mode=False)
+        commands.main(prog_name="./run.sh", standalone_mode=False, complete_var=VARIABLE)
     except SecuritiesMasterError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -248,7 +249,3 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()
