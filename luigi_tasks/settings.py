@@ -109,6 +109,14 @@ class Database(luigi.Config):
     name: str = luigi.Parameter(default="securities", description="database within the embedded server")
 
 
+class Luigid(luigi.Config):
+    """Who may reach the luigid that `up` starts."""
+
+    allow_public: bool = luigi.BoolParameter(
+        default=False, description="let it listen where other machines reach it: whoever does can run code as you"
+    )
+
+
 class Retry(luigi.Config):
     """How a task waits between its own attempts at what is transient; how many, each task family says itself."""
 
@@ -160,6 +168,7 @@ class Settings:
     witnesses: tuple[str, ...]
     database_url: Secret | None
     embedded_database: str
+    luigid_public: bool
     first_wait: float
     longest_wait: float
     batch_size: int
@@ -225,6 +234,7 @@ def load() -> Settings:
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
         database_url=Secret(url) if url else None,
         embedded_database=Database().name,
+        luigid_public=Luigid().allow_public,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
