@@ -192,4 +192,5 @@ def state(settings: Settings) -> dict[str, str]:
 
 def _without_secrets() -> dict[str, str]:
     """luigid shows its environment to nobody, and needs no database either."""
-    return {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "PGPASSWORD")}
+    secrets = ("DATABASE_URL", "DATABASE_URL_FILE", "PGPASSWORD")
+    return {name: value for name, value in os.environ.items() if name not in secrets}

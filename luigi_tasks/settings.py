@@ -1,14 +1,15 @@
 """What can be set, read once into plain values, so that only this room and `targets` know Luigi's configuration.
 
 Settings stand in `luigi.cfg`, in the section named like the class here. Two things come from the environment,
-because they differ by machine or are secret: `DATABASE_URL`, and `LUIGI_CONFIG_PATH` (Luigi's own way to lay a
-second configuration file over the first).
+because they differ by machine or are secret: `DATABASE_URL`, or `DATABASE_URL_FILE` with the path of a file that holds
+it, and `LUIGI_CONFIG_PATH` (Luigi's own way to lay a second configuration file over the first).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -193,7 +194,7 @@ def load() -> Settings:
     """The settings, read once in a process: reading them takes milliseconds, and every task asks several times.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of its range, or the file with the database's URL is open to others.
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
     retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
@@ -214,7 +215,6 @@ def load() -> Settings:
     ):
         if number < 1:
             raise ConfigurationError(f"[{section}] {name}", f"{number} is not a positive number")
-    url = os.environ.get("DATABASE_URL", "").strip()
     return Settings(
         root=Path(store.root).absolute(),
         universe_file=Path(universe.file).absolute(),
@@ -232,7 +232,7 @@ def load() -> Settings:
         whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
-        database_url=Secret(url) if url else None,
+        database_url=_database_url(),
         embedded_database=Database().name,
         luigid_public=Luigid().allow_public,
         first_wait=retry.first_wait,
@@ -240,6 +240,36 @@ def load() -> Settings:
         batch_size=batches.size,
         progress_seconds=progress.log_seconds,
     )
+
+
+def _database_url() -> Secret | None:
+    url, file = (os.environ.get(name, "").strip() for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
+    if url and file:
+        raise ConfigurationError("DATABASE_URL and DATABASE_URL_FILE", "are both set", "Unset one of them.")
+    if file:
+        url = _read_secret(Path(file))
+    return Secret(url) if url else None
+
+
+def _read_secret(path: Path) -> str:
+    """What stands in a file that nobody but this user can read. Raises ConfigurationError."""
+    subject = f"DATABASE_URL_FILE {path}"
+    try:
+        # Who may read it is asked of the file that is open: the path could lead to another one by then.
+        with path.open(encoding="utf-8") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid():
+                raise ConfigurationError(subject, "belongs to another user", f"Make it yours: chown {os.geteuid()}.")
+            if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                mode = stat.S_IMODE(found.st_mode)
+                raise ConfigurationError(subject, f"is open to others (mode {mode:o})", "Close it: chmod 600.")
+            text = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigurationError(subject, f"cannot be read ({reason})", "It holds the URL, on one line.") from None
+    if not text:
+        raise ConfigurationError(subject, "is empty", "It holds the URL, on one line.")
+    return text
 
 
 def _pace(request_timeout: float) -> Pace:
