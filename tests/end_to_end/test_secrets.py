@@ -91,7 +91,7 @@ def rows(workspace: Workspace) -> str:
 def run_that_waits(workspace: Workspace) -> tuple[Finished, str]:
     """A run whose password is changed while one of its tasks waits for a lock; and what could be seen by then."""
     with engine_for(workspace.database_url).connect() as connection:
-        connection.execute(sa.text("LOCK TABLE security_metadata IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(sa.text("LOCK TABLE ohlcv IN EXCLUSIVE MODE"))
         process = workspace.start(*ARGUMENTS)
         while workspace.query(WAITING, role=ROLE) == [0]:
             assert process.poll() is None, process.communicate()
@@ -129,7 +129,7 @@ def test_a_password_shows_nowhere_whatever_fails(guarded: Workspace) -> None:
     assert gone.code != 0
     assert "password authentication failed" in gone.err
     said["luigid, of failures"] = api(guarded)
-    assert "InsertMetadata" in said["luigid, of failures"]
+    assert "InsertOhlcv" in said["luigid, of failures"]
 
     # A type that nothing here expects: what follows is a failure that nobody has a name for.
     admin("ALTER TABLE securities ALTER bars_as_of TYPE text", guarded.database_url)
