@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import services, settings
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.engine import libpq_environment, normalised_url
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
@@ -114,20 +115,13 @@ def forget(ticker: str, yes: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     """Open psql on the database; further arguments are psql's."""
-    url = normalised_url(embedded.url(settings.load()))
+    chosen = settings.load()
+    url = normalised_url(embedded.url(chosen))
     if database:
         url = url.set(database=database)
     # By environment, since everybody on the machine can read a process's arguments.
-    environment = {
-        "PGHOST": url.host or url.query.get("host"),
-        "PGPORT": str(url.port) if url.port else None,
-        "PGUSER": url.username,
-        "PGPASSWORD": url.password,
-        "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("sslmode"),
-    }
-    os.environ.update({name: str(value) for name, value in environment.items() if value})
-    program = str(embedded.psql())
+    os.environ.update(libpq_environment(url.render_as_string(hide_password=False)))
+    program = (shutil.which("psql") if chosen.database_url else None) or str(embedded.psql(url.query.get("sslmode")))
     os.execv(program, [program, *arguments])
 
 

@@ -73,8 +73,18 @@ def stop(settings: Settings) -> bool:
     return True
 
 
-def psql() -> Path:
-    """The psql that comes with the embedded server."""
+def psql(sslmode: object = None) -> Path:
+    """The psql that comes with the embedded server.
+
+    Raises:
+        ServiceFailure: `sslmode` asks for TLS, which it was built without.
+    """
+    if sslmode in ("require", "verify-ca", "verify-full"):
+        raise ServiceFailure(
+            "psql",
+            f"there is only the embedded server's, which knows no TLS, and DATABASE_URL has sslmode={sslmode}",
+            "Install PostgreSQL's own (Debian: apt-get install postgresql-client).",
+        )
     utils = _library().utils
     return Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]) / "psql"
 

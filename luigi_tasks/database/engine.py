@@ -35,6 +35,9 @@ _BAD_VALUE = ("22", "23502", "23505", "23514")
 # PostgreSQL's words for refusals that pass; a refused connection carries no SQLSTATE.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
+# Options of libpq whose variable is not PG and the option's name in capitals.
+_LIBPQ_VARIABLES = {"dbname": "PGDATABASE", "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
+
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 
@@ -65,18 +68,30 @@ def normalised_url(database_url: str) -> sa.URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
+def libpq_environment(database_url: str) -> dict[str, str]:
+    """The URL, all its options included, as the variables that libpq reads: other users cannot see them.
+
+    Options that libpq has no variable for (keepalives and its kin) are named after the same rule, and ignored by it.
+    """
+    url = normalised_url(database_url)
+    _, options = url.get_dialect()().create_connect_args(url)
+    return {_LIBPQ_VARIABLES.get(name) or f"PG{name.upper().replace('_', '')}": str(options[name]) for name in options}
+
+
 @lru_cache(maxsize=8)
 def engine_for(database_url: str) -> sa.Engine:
     """The engine of this process for that database; a forked child gets connections of its own."""
+    url = normalised_url(database_url)
     engine = sa.create_engine(
-        normalised_url(database_url),
+        url,
         pool_size=1,
         max_overflow=4,
         pool_pre_ping=True,
         hide_parameters=True,
+        # These go before those of the URL.
         connect_args={
-            "connect_timeout": _CONNECT_SECONDS,
-            "options": "-c timezone=UTC -c client_encoding=UTF8",
+            "connect_timeout": url.query.get("connect_timeout", _CONNECT_SECONDS),
+            "options": f"{url.query.get('options', '')} -c timezone=UTC -c client_encoding=UTF8",
         },
     )
     sa.event.listen(engine, "do_connect", _say_who_connects)
