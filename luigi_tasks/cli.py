@@ -13,7 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import services, settings
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import libpq_environment, normalised_url
+from luigi_tasks.database.engine import libpq_environment, newest_revision, normalised_url, shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
@@ -108,6 +108,28 @@ def forget(ticker: str, yes: bool) -> None:
         path.unlink(missing_ok=True)
         files += 1
     click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
+
+
+@commands.command()
+def migrate() -> None:
+    """Make the tables, or bring them to this version's schema; for who owns them. A run does it if it may."""
+    database_url = embedded.url(settings.load())
+    Ledger(database_url).migrate()
+    click.echo(f"{shown(database_url)}: the schema is {newest_revision()}")
+
+
+@commands.command()
+@click.option("--writer", default="securities_writer", show_default=True, help="The role that runs write with.")
+@click.option("--reader", default="securities_reader", show_default=True, help="The role that only reads.")
+def roles(writer: str, reader: str) -> None:
+    """Make a role to write with and one to read with, for who owns the tables; again after naming others."""
+    from luigi_tasks.database import roles as granting
+
+    owner = granting.grant(embedded.url(settings.load()), writer, reader)
+    click.echo(f"{writer} may write, {reader} may read what {owner} owns; neither may log in.")
+    click.echo(
+        f"For each user, in ./run.sh psql: CREATE ROLE somebody LOGIN IN ROLE {reader}; then \\password somebody"
+    )
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -32,6 +32,8 @@ _TRANSIENT = ("08", "40", "57P", "53300", "55P03")
 # Values that do not fit their column, and the constraints NOT NULL, UNIQUE and CHECK.
 _BAD_VALUE = ("22", "23502", "23505", "23514")
 
+_NOT_ALLOWED = "42501"
+
 # PostgreSQL's words for refusals that pass; a refused connection carries no SQLSTATE.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
@@ -150,7 +152,8 @@ def migrate(engine: sa.Engine) -> None:
     """Bring the tables to this version's schema; quick when they are.
 
     Raises:
-        DatabaseRefused: the server is too old, or its tables are of a later version of this project.
+        DatabaseRefused: the server is too old, its tables are of a later version of this project, or of an earlier one
+            and whoever is connected may not change them.
     """
     newest = newest_revision()
     with transaction(engine, "the database schema") as connection:
@@ -159,10 +162,21 @@ def migrate(engine: sa.Engine) -> None:
             raise DatabaseRefused(
                 "PostgreSQL", f"the server is version {server}", f"{OLDEST_SERVER} or later is needed."
             )
-        if _current_revision(connection) == newest:
+        current = _current_revision(connection)
+        if current == newest:
             return
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        _upgrade(connection)
+        user = connection.scalar(sa.text("SELECT current_user"))
+        try:
+            _upgrade(connection)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != _NOT_ALLOWED:
+                raise
+            raise DatabaseRefused(
+                "the database schema",
+                f"is {current or 'not there'}, {newest} is needed, and {user!r} may not change it",
+                "Whoever owns the database has to run ./run.sh migrate.",
+            ) from error
 
 
 def newest_revision() -> str:
