@@ -13,6 +13,8 @@ usage() {
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh psql [psql's options]
+./run.sh backup FILE          all tables into one file, also while a run goes on
+./run.sh restore FILE         an empty database from such a file (--replace: one that is not)
 ./run.sh migrate              make the tables, or bring them to this version; for their owner, where runs may not
 ./run.sh roles [--help]       make a role that runs write with, and one that only reads
 ./run.sh test [pytest's options]
@@ -76,7 +78,7 @@ plan)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | psql | forget | migrate | roles)
+up | down | status | report | psql | forget | backup | restore | migrate | roles)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

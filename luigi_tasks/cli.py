@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -108,6 +109,27 @@ def forget(ticker: str, yes: bool) -> None:
         path.unlink(missing_ok=True)
         files += 1
     click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Write all tables into FILE, as they are at one moment; runs may go on."""
+    from luigi_tasks.database import backup as keeping
+
+    click.echo(f"{file.absolute()}: {keeping.save(embedded.url(settings.load()), file)}")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Delete what is in the database.")
+def restore(file: Path, replace: bool) -> None:
+    """Fill an empty database from FILE, wholly or not at all; for who owns it."""
+    from luigi_tasks.database import backup as keeping
+
+    database_url = embedded.url(settings.load())
+    click.echo(f"{file.absolute()}: {keeping.restore(database_url, file, replace=replace)}")
+    click.echo(f"All of it is in {shown(database_url)}, now of schema {newest_revision()}.")
 
 
 @commands.command()

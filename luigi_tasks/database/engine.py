@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -128,6 +129,22 @@ def transaction(engine: sa.Engine, subject: str) -> Iterator[sa.Connection]:
         raise as_ours(engine, subject, error) from error
 
 
+def copy(connection: sa.Connection, statement: str, file: IO[bytes]) -> int:
+    """Run a COPY from or to a file; returns the number of rows. Raises DBAPIError, as every statement does."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(statement, file)
+        return int(cursor.rowcount)
+    except Exception as error:
+        # SQLAlchemy only translates what goes through it; the driver's own error carries the SQLSTATE.
+        dialect = connection.dialect.dbapi
+        if dialect is not None and isinstance(error, dialect.Error):
+            raise DBAPIError.instance(statement, None, error, dialect.Error) from error
+        raise
+    finally:
+        cursor.close()
+
+
 def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMasterError:
     """The error of ours for one of the driver's."""
     code = getattr(error.orig, "pgcode", None)
@@ -162,13 +179,13 @@ def migrate(engine: sa.Engine) -> None:
             raise DatabaseRefused(
                 "PostgreSQL", f"the server is version {server}", f"{OLDEST_SERVER} or later is needed."
             )
-        current = _current_revision(connection)
+        current = current_revision(connection)
         if current == newest:
             return
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        lock_schema(connection)
         user = connection.scalar(sa.text("SELECT current_user"))
         try:
-            _upgrade(connection)
+            move_to(connection, newest)
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) != _NOT_ALLOWED:
                 raise
@@ -179,19 +196,38 @@ def migrate(engine: sa.Engine) -> None:
             ) from error
 
 
+def revisions() -> list[str]:
+    """The schemas that this version knows, oldest first.
+
+    By the names of the files, since importing Alembic takes half a second.
+    """
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def newest_revision() -> str:
-    """The schema of this version. By the names of the files, since importing Alembic takes half a second."""
-    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    """The schema of this version."""
+    return revisions()[-1]
 
 
-def _current_revision(connection: sa.Connection) -> str | None:
+def lock_schema(connection: sa.Connection) -> None:
+    """Keep others from changing the schema until the transaction ends."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    """The schema of the tables, None if there are none."""
     if connection.scalar(sa.text("SELECT to_regclass('alembic_version')")) is None:
         return None
     revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     return None if revision is None else str(revision)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def move_to(connection: sa.Connection, revision: str) -> None:
+    """Bring the tables to a schema, an earlier or a later one, within the caller's transaction.
+
+    Raises:
+        DatabaseRefused: they are of a version of this project that this one does not know.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -200,7 +236,8 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        move = command.downgrade if (current_revision(connection) or "") > revision else command.upgrade
+        move(config, revision)
     except CommandError as error:
         raise DatabaseRefused(
             "the database schema", f"is of another version ({error})", "Use the version of this project that made it."
