@@ -21,6 +21,10 @@ usage() {
 ./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
 ./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run
 ./run.sh psql [psql's options]
+./run.sh backup FILE          all tables into one file, also while a run goes on
+./run.sh restore FILE         an empty database from such a file (--replace: one that is not)
+./run.sh migrate              make the tables, or bring them to this version; for their owner, where runs may not
+./run.sh roles [--help]       make a role that runs write with, and one that only reads
 ./run.sh test [pytest's options]
 ./run.sh benchmark [--help]   how fast it is, next to what people do today
 ./run.sh crashes [--help]     runs that are killed at random moments, and what must hold all the same
@@ -90,7 +94,7 @@ plan | data-docs)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | late | metrics | psql | forget | export | retry | tickers | check | completion)
+up | down | status | report | late | metrics | psql | forget | export | retry | tickers | check | completion | backup | restore | migrate | roles)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

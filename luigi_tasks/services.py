@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import os
 import socket
 import subprocess
@@ -17,8 +19,10 @@ import psutil
 from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
+from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError, ServiceFailure
 from luigi_tasks.settings import SECRETS, Settings
+
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
@@ -26,20 +30,26 @@ _STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Luigid:
-    """Our own luigid: one per store, on a loopback address."""
+    """Our own luigid: one per store, on a loopback address unless `allow_public`."""
 
     root: Path
     host: str
     port: int
+    allow_public: bool = False
 
     @classmethod
     def configured(cls, settings: Settings) -> Luigid:
         env: Any = luigi.interface.core()
-        return cls(settings.root / "luigid", env.scheduler_host, env.scheduler_port)
+        return cls(settings.root / "luigid", env.scheduler_host, env.scheduler_port, settings.luigid_public)
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Host without the brackets that a URL, and so Luigi, wants around an IPv6 address."""
+        return self.host.strip("[]")
 
     @property
     def log(self) -> Path:
@@ -56,13 +66,19 @@ class Luigid:
 
     def answers(self) -> bool:
         try:
-            socket.create_connection((self.host, self.port), 2).close()
+            socket.create_connection((self.address, self.port), 2).close()
         except OSError:
             return False
         return True
 
     def start(self) -> None:
-        """Start it if it is not running. Raises ServiceFailure, naming the port or the log."""
+        """Start it if it is not running.
+
+        Raises:
+            ConfigurationError: other machines could reach it, and nobody has said that they may.
+            ServiceFailure: it does not start; the message names the port or the log.
+        """
+        self._check_who_may_come()
         if self.process() is not None and self.answers():
             return
         if self.answers():
@@ -74,7 +90,7 @@ class Luigid:
         self.root.mkdir(parents=True, exist_ok=True)
         command = [
             str(Path(sys.executable).with_name("luigid")),
-            *("--address", self.host),
+            *("--address", self.address),
             *("--port", str(self.port)),
             *("--state-path", str(self.root / "state.pickle")),
         ]
@@ -93,6 +109,33 @@ class Luigid:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServiceFailure("luigid", "does not start", f"See {self.log}.")
             time.sleep(0.1)
+
+    def _check_who_may_come(self) -> None:
+        subject = f"scheduler-host {self.host!r} in luigi.cfg"
+        if self.address.count(":") > 1 and self.address == self.host:
+            raise ConfigurationError(subject, "is an IPv6 address without brackets", f"Write [{self.host}].")
+        try:
+            # An empty one is every interface to luigid.
+            found = socket.getaddrinfo(self.address or "0.0.0.0", self.port, type=socket.SOCK_STREAM)  # noqa: S104
+        except OSError as error:
+            raise ConfigurationError(
+                subject, f"cannot be resolved ({error.strerror or error})", "Use 127.0.0.1."
+            ) from error
+        addresses = {str(where[0]).partition("%")[0] for *_, where in found}
+        public = sorted(address for address in addresses if not ipaddress.ip_address(address).is_loopback)
+        if not public:
+            return
+        if not self.allow_public:
+            raise ConfigurationError(
+                subject,
+                f"lets other machines reach luigid ({', '.join(public)}), and whoever reaches it can run code as you",
+                "Use 127.0.0.1 and an SSH tunnel, or set allow_public = true in [Luigid]; see docs/security.md.",
+            )
+        logger.warning(
+            "warning: luigid listens on %s, port %s, without a password: whoever reaches it can run code as you",
+            ", ".join(public),
+            self.port,
+        )
 
     def stop(self) -> bool:
         """Stop it; it keeps its state. False if it was not running."""

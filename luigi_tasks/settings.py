@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,13 +27,14 @@ warnings.filterwarnings(
 
 ENVIRONMENT = {
     "DATABASE_URL": "your own PostgreSQL, postgresql://user:password@host:5432/database; without it the embedded one",
+    "DATABASE_URL_FILE": "in its place, a file that holds that URL and that only you can read",
     "ALERT_WEBHOOK_URL": "where alerts are sent, http:// or https://; without it none are",
     "LUIGI_CONFIG_PATH": "a file of settings that is laid over luigi.cfg; Luigi's own way",
 }
 """What is read from the environment, and what for."""
 
-SECRETS = ("DATABASE_URL", "ALERT_WEBHOOK_URL")
-"""Those of them that nobody may see: no argument, log, error or message, and no program that can do without."""
+SECRETS = ("DATABASE_URL", "DATABASE_URL_FILE", "PGPASSWORD", "ALERT_WEBHOOK_URL")
+"""What is there that nobody may see: no argument, log, error or message, and no program that can do without."""
 
 
 class Store(luigi.Config):
@@ -119,6 +121,14 @@ class Database(luigi.Config):
     name: str = luigi.Parameter(default="securities", description="database within the embedded server")
 
 
+class Luigid(luigi.Config):
+    """Who may reach the luigid that `up` starts."""
+
+    allow_public: bool = luigi.BoolParameter(
+        default=False, description="let it listen where other machines reach it: whoever does can run code as you"
+    )
+
+
 class Retry(luigi.Config):
     """How a task waits between its own attempts at what is transient; how many, each task family says itself."""
 
@@ -195,6 +205,7 @@ class Settings:
     witnesses: tuple[str, ...]
     database_url: Secret | None
     embedded_database: str
+    luigid_public: bool
     first_wait: float
     longest_wait: float
     batch_size: int
@@ -220,7 +231,7 @@ def load() -> Settings:
     """The settings, read once in a process: reading them takes milliseconds, and every task asks several times.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of its range, or the file with the database's URL is open to others.
     """
     store, universe, market, quality = Store(), Universe(), Market(), Quality()
     retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
@@ -258,8 +269,9 @@ def load() -> Settings:
         whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
-        database_url=_secret("DATABASE_URL"),
+        database_url=_database_url(),
         embedded_database=Database().name,
+        luigid_public=Luigid().allow_public,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
@@ -285,6 +297,36 @@ def alerting() -> Alerting:
 def _secret(name: str) -> Secret | None:
     text = os.environ.get(name, "").strip()
     return Secret(text) if text else None
+
+
+def _database_url() -> Secret | None:
+    url, file = (os.environ.get(name, "").strip() for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
+    if url and file:
+        raise ConfigurationError("DATABASE_URL and DATABASE_URL_FILE", "are both set", "Unset one of them.")
+    if file:
+        url = _read_secret(Path(file))
+    return Secret(url) if url else None
+
+
+def _read_secret(path: Path) -> str:
+    """What stands in a file that nobody but this user can read. Raises ConfigurationError."""
+    subject = f"DATABASE_URL_FILE {path}"
+    try:
+        # Who may read it is asked of the file that is open: the path could lead to another one by then.
+        with path.open(encoding="utf-8") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid():
+                raise ConfigurationError(subject, "belongs to another user", f"Make it yours: chown {os.geteuid()}.")
+            if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                mode = stat.S_IMODE(found.st_mode)
+                raise ConfigurationError(subject, f"is open to others (mode {mode:o})", "Close it: chmod 600.")
+            text = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigurationError(subject, f"cannot be read ({reason})", "It holds the URL, on one line.") from None
+    if not text:
+        raise ConfigurationError(subject, "is empty", "It holds the URL, on one line.")
+    return text
 
 
 def _pace(request_timeout: float) -> Pace:

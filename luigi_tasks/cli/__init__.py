@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +20,7 @@ from luigi_tasks.cli.retry import retry
 from luigi_tasks.cli.status import status
 from luigi_tasks.cli.universe import tickers
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import normalised_url
+from luigi_tasks.database.engine import libpq_environment, newest_revision, normalised_url, shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
@@ -209,25 +210,60 @@ def export(
     click.echo(f"{written['bars']:,} bars of {written['tickers']:,} tickers in {folder}")
 
 
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Write all tables into FILE, as they are at one moment; runs may go on."""
+    from luigi_tasks.database import backup as keeping
+
+    click.echo(f"{file.absolute()}: {keeping.save(embedded.url(settings.load()), file)}")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Delete what is in the database.")
+def restore(file: Path, replace: bool) -> None:
+    """Fill an empty database from FILE, wholly or not at all; for who owns it."""
+    from luigi_tasks.database import backup as keeping
+
+    database_url = embedded.url(settings.load())
+    click.echo(f"{file.absolute()}: {keeping.restore(database_url, file, replace=replace)}")
+    click.echo(f"All of it is in {shown(database_url)}, now of schema {newest_revision()}.")
+
+
+@commands.command()
+def migrate() -> None:
+    """Make the tables, or bring them to this version's schema; for who owns them. A run does it if it may."""
+    database_url = embedded.url(settings.load())
+    Ledger(database_url).migrate()
+    click.echo(f"{shown(database_url)}: the schema is {newest_revision()}")
+
+
+@commands.command()
+@click.option("--writer", default="securities_writer", show_default=True, help="The role that runs write with.")
+@click.option("--reader", default="securities_reader", show_default=True, help="The role that only reads.")
+def roles(writer: str, reader: str) -> None:
+    """Make a role to write with and one to read with, for who owns the tables; again after naming others."""
+    from luigi_tasks.database import roles as granting
+
+    owner = granting.grant(embedded.url(settings.load()), writer, reader)
+    click.echo(f"{writer} may write, {reader} may read what {owner} owns; neither may log in.")
+    click.echo(
+        f"For each user, in ./run.sh psql: CREATE ROLE somebody LOGIN IN ROLE {reader}; then \\password somebody"
+    )
+
+
 @commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--database", help="Another database of the embedded server, such as demo.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     """Open psql on the database; further arguments are psql's."""
-    url = normalised_url(embedded.url(settings.load()))
+    chosen = settings.load()
+    url = normalised_url(embedded.url(chosen))
     if database:
         url = url.set(database=database)
     # By environment, since everybody on the machine can read a process's arguments.
-    environment = {
-        "PGHOST": url.host or url.query.get("host"),
-        "PGPORT": str(url.port) if url.port else None,
-        "PGUSER": url.username,
-        "PGPASSWORD": url.password,
-        "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("sslmode"),
-    }
-    os.environ.update({name: str(value) for name, value in environment.items() if value})
-    program = str(embedded.psql())
+    os.environ.update(libpq_environment(url.render_as_string(hide_password=False)))
+    program = (shutil.which("psql") if chosen.database_url else None) or str(embedded.psql(url.query.get("sslmode")))
     os.execv(program, [program, *arguments])
 
 

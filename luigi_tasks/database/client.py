@@ -15,7 +15,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 
 from luigi_tasks import bars, sessions
 from luigi_tasks.database import engine as db
@@ -490,17 +489,7 @@ def _copy_in(connection: sa.Connection, into: str, table: pa.Table) -> None:
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     content = b"".join([encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()])
     statement = f"COPY {into} ({', '.join(table.column_names)}) FROM STDIN (FORMAT binary)"
-    cursor = connection.connection.cursor()
-    try:
-        cursor.copy_expert(statement, io.BytesIO(content))
-    except Exception as error:
-        # SQLAlchemy only translates what goes through it; the driver's own error carries the SQLSTATE.
-        dialect = connection.dialect.dbapi
-        if dialect is not None and isinstance(error, dialect.Error):
-            raise DBAPIError.instance(statement, None, error, dialect.Error) from error
-        raise
-    finally:
-        cursor.close()
+    db.copy(connection, statement, io.BytesIO(content))
 
 
 def _text(answer: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:

@@ -48,7 +48,7 @@ def start(settings: Settings) -> str:
     data = settings.embedded_postgres
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
-        _server(data, start=True)
+        _close_to_others(_server(data, start=True))
     except (OSError, RuntimeError, subprocess.SubprocessError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ServiceFailure("the embedded PostgreSQL", f"does not start ({reason})", f"See {data / 'log'}.") from error
@@ -73,10 +73,26 @@ def stop(settings: Settings) -> bool:
     return True
 
 
-def psql() -> Path:
-    """The psql that comes with the embedded server."""
+def psql(sslmode: object = None) -> Path:
+    """The psql that comes with the embedded server.
+
+    Raises:
+        ServiceFailure: `sslmode` asks for TLS, which it was built without.
+    """
+    if sslmode in ("require", "verify-ca", "verify-full"):
+        raise ServiceFailure(
+            "psql",
+            f"there is only the embedded server's, which knows no TLS, and DATABASE_URL has sslmode={sslmode}",
+            "Install PostgreSQL's own (Debian: apt-get install postgresql-client).",
+        )
     utils = _library().utils
     return Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]) / "psql"
+
+
+def _close_to_others(server: Any) -> None:
+    # It asks nobody for a password. Mostly its folder is closed to others; where its path is too long for a socket, the
+    # socket is in a folder that all users of the machine share.
+    server.get_postmaster_info().socket_path.chmod(0o700)
 
 
 def _server(data: Path, *, start: bool) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -32,8 +33,13 @@ _TRANSIENT = ("08", "40", "57P", "53300", "55P03")
 # Values that do not fit their column, and the constraints NOT NULL, UNIQUE and CHECK.
 _BAD_VALUE = ("22", "23502", "23505", "23514")
 
+_NOT_ALLOWED = "42501"
+
 # PostgreSQL's words for refusals that pass; a refused connection carries no SQLSTATE.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+
+# Options of libpq whose variable is not PG and the option's name in capitals.
+_LIBPQ_VARIABLES = {"dbname": "PGDATABASE", "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
 
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
@@ -65,18 +71,30 @@ def normalised_url(database_url: str) -> sa.URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
+def libpq_environment(database_url: str) -> dict[str, str]:
+    """The URL, all its options included, as the variables that libpq reads: other users cannot see them.
+
+    Options that libpq has no variable for (keepalives and its kin) are named after the same rule, and ignored by it.
+    """
+    url = normalised_url(database_url)
+    _, options = url.get_dialect()().create_connect_args(url)
+    return {_LIBPQ_VARIABLES.get(name) or f"PG{name.upper().replace('_', '')}": str(options[name]) for name in options}
+
+
 @lru_cache(maxsize=8)
 def engine_for(database_url: str) -> sa.Engine:
     """The engine of this process for that database; a forked child gets connections of its own."""
+    url = normalised_url(database_url)
     engine = sa.create_engine(
-        normalised_url(database_url),
+        url,
         pool_size=1,
         max_overflow=4,
         pool_pre_ping=True,
         hide_parameters=True,
+        # These go before those of the URL.
         connect_args={
-            "connect_timeout": _CONNECT_SECONDS,
-            "options": "-c timezone=UTC -c client_encoding=UTF8",
+            "connect_timeout": url.query.get("connect_timeout", _CONNECT_SECONDS),
+            "options": f"{url.query.get('options', '')} -c timezone=UTC -c client_encoding=UTF8",
         },
     )
     sa.event.listen(engine, "do_connect", _say_who_connects)
@@ -111,6 +129,22 @@ def transaction(engine: sa.Engine, subject: str) -> Iterator[sa.Connection]:
         raise as_ours(engine, subject, error) from error
 
 
+def copy(connection: sa.Connection, statement: str, file: IO[bytes]) -> int:
+    """Run a COPY from or to a file; returns the number of rows. Raises DBAPIError, as every statement does."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(statement, file)
+        return int(cursor.rowcount)
+    except Exception as error:
+        # SQLAlchemy only translates what goes through it; the driver's own error carries the SQLSTATE.
+        dialect = connection.dialect.dbapi
+        if dialect is not None and isinstance(error, dialect.Error):
+            raise DBAPIError.instance(statement, None, error, dialect.Error) from error
+        raise
+    finally:
+        cursor.close()
+
+
 def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMasterError:
     """The error of ours for one of the driver's."""
     code = getattr(error.orig, "pgcode", None)
@@ -137,7 +171,8 @@ def migrate(engine: sa.Engine) -> None:
     """Bring the tables to this version's schema; quick when they are.
 
     Raises:
-        DatabaseRefused: the server is too old, or its tables are of a later version of this project.
+        DatabaseRefused: the server is too old, its tables are of a later version of this project, or of an earlier one
+            and whoever is connected may not change them.
     """
     newest = newest_revision()
     with transaction(engine, "the database schema") as connection:
@@ -146,25 +181,55 @@ def migrate(engine: sa.Engine) -> None:
             raise DatabaseRefused(
                 "PostgreSQL", f"the server is version {server}", f"{OLDEST_SERVER} or later is needed."
             )
-        if _current_revision(connection) == newest:
+        current = current_revision(connection)
+        if current == newest:
             return
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        _upgrade(connection)
+        lock_schema(connection)
+        user = connection.scalar(sa.text("SELECT current_user"))
+        try:
+            move_to(connection, newest)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != _NOT_ALLOWED:
+                raise
+            raise DatabaseRefused(
+                "the database schema",
+                f"is {current or 'not there'}, {newest} is needed, and {user!r} may not change it",
+                "Whoever owns the database has to run ./run.sh migrate.",
+            ) from error
+
+
+def revisions() -> list[str]:
+    """The schemas that this version knows, oldest first.
+
+    By the names of the files, since importing Alembic takes half a second.
+    """
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def newest_revision() -> str:
-    """The schema of this version. By the names of the files, since importing Alembic takes half a second."""
-    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    """The schema of this version."""
+    return revisions()[-1]
 
 
-def _current_revision(connection: sa.Connection) -> str | None:
+def lock_schema(connection: sa.Connection) -> None:
+    """Keep others from changing the schema until the transaction ends."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    """The schema of the tables, None if there are none."""
     if connection.scalar(sa.text("SELECT to_regclass('alembic_version')")) is None:
         return None
     revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     return None if revision is None else str(revision)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def move_to(connection: sa.Connection, revision: str) -> None:
+    """Bring the tables to a schema, an earlier or a later one, within the caller's transaction.
+
+    Raises:
+        DatabaseRefused: they are of a version of this project that this one does not know.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -173,7 +238,8 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        move = command.downgrade if (current_revision(connection) or "") > revision else command.upgrade
+        move(config, revision)
     except CommandError as error:
         raise DatabaseRefused(
             "the database schema", f"is of another version ({error})", "Use the version of this project that made it."

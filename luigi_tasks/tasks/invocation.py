@@ -190,7 +190,8 @@ def _require_luigid() -> None:
     if env.local_scheduler or env.scheduler_url:
         return
     try:
-        socket.create_connection((env.scheduler_host, env.scheduler_port), _LUIGID_SECONDS).close()
+        # An IPv6 address stands in brackets there, for Luigi makes a URL of it.
+        socket.create_connection((env.scheduler_host.strip("[]"), env.scheduler_port), _LUIGID_SECONDS).close()
     except OSError as error:
         raise ServiceFailure(
             f"luigid at {env.scheduler_host}:{env.scheduler_port}",
