@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import luigi
 
@@ -35,6 +36,9 @@ ENVIRONMENT = {
 
 SECRETS = ("DATABASE_URL", "DATABASE_URL_FILE", "PGPASSWORD", "ALERT_WEBHOOK_URL")
 """What is there that nobody may see: no argument, log, error or message, and no program that can do without."""
+
+
+Section = TypeVar("Section", bound=luigi.Config)
 
 
 class Store(luigi.Config):
@@ -233,9 +237,15 @@ def load() -> Settings:
     Raises:
         ConfigurationError: a value is out of its range, or the file with the database's URL is open to others.
     """
-    store, universe, market, quality = Store(), Universe(), Market(), Quality()
-    retry, batches, company, history, retirement = Retry(), Batches(), Company(), History(), Retirement()
-    progress, metrics = Progress(), Metrics()
+    store, universe, market, quality = _read(Store), _read(Universe), _read(Market), _read(Quality)
+    retry, batches, company, history, retirement = (
+        _read(Retry),
+        _read(Batches),
+        _read(Company),
+        _read(History),
+        _read(Retirement),
+    )
+    progress, metrics = _read(Progress), _read(Metrics)
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
@@ -270,8 +280,8 @@ def load() -> Settings:
         retire_after_days=retirement.after_days,
         witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
         database_url=_database_url(),
-        embedded_database=Database().name,
-        luigid_public=Luigid().allow_public,
+        embedded_database=_read(Database).name,
+        luigid_public=_read(Luigid).allow_public,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
         batch_size=batches.size,
@@ -286,12 +296,23 @@ def alerting() -> Alerting:
     Raises:
         ConfigurationError: `webhook_on` is none of its words, or the webhook is no URL; the message does not show it.
     """
-    wanted, webhook = Alerts().webhook_on, _secret("ALERT_WEBHOOK_URL")
+    wanted, webhook = _read(Alerts).webhook_on, _secret("ALERT_WEBHOOK_URL")
     if wanted not in ("never", "failure", "always"):
         raise ConfigurationError("[Alerts] webhook_on", f"{wanted!r} is not never, failure or always")
     if webhook is not None and not re.match(r"https?://[^/\s]", webhook.text):
         raise ConfigurationError("ALERT_WEBHOOK_URL", "does not begin with http:// or https:// and a host")
     return Alerting(webhook, failures=wanted != "never", successes=wanted == "always")
+
+
+def _read(section: type[Section]) -> Section:
+    try:
+        return section()
+    except (ValueError, luigi.parameter.ParameterException) as error:
+        raise ConfigurationError(
+            f"[{section.__name__}] in luigi.cfg",
+            f"has a value that is not of its kind ({error})",
+            "docs/reference/settings.md says of what kind each is.",
+        ) from error
 
 
 def _secret(name: str) -> Secret | None:
@@ -330,7 +351,7 @@ def _read_secret(path: Path) -> str:
 
 
 def _pace(request_timeout: float) -> Pace:
-    yahoo = Yahoo()
+    yahoo = _read(Yahoo)
     numbers = {name: getattr(yahoo, name) for name in yahoo.get_param_names()}
     for name, number in numbers.items():
         if not 0 <= number < float("inf") or (number == 0 and not name.endswith("_per_minute")):

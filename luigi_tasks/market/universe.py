@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,10 @@ from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.market import tickers
 
 _KINDS = ("tickers", "csv", "index")
+_LARGEST_FILE = 50 * 10**6
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class UniverseFile:
     def read(cls, path: Path) -> UniverseFile:
         """Raises ConfigurationError, naming the file and the entry, for anything that cannot be used."""
         try:
+            _require_small(path)
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigurationError(str(path), f"cannot be read ({error.strerror})") from error
@@ -54,12 +60,19 @@ class UniverseFile:
             raise ConfigurationError(str(path), "has no groupings", "See config/universe.yaml in the repository.")
         for name in entries:
             if not isinstance(name, str):
-                raise ConfigurationError(str(path), f"YAML reads a grouping's name as {name!r}", "Put it in quotes.")
+                raise ConfigurationError(
+                    str(path), f"YAML reads a grouping's name as {_short(name)}", "Put it in quotes."
+                )
         groupings = {name: _grouping(path, name, entry) for name, entry in entries.items()}
         listed = content.get("default")
         if not isinstance(listed, list | None):
             raise ConfigurationError(str(path), "default must be a list", "Like this: default: [sp500].")
-        default = tuple(str(name) for name in listed or groupings)
+        for name in listed or ():
+            if not isinstance(name, str):
+                raise ConfigurationError(
+                    str(path), f"default: YAML reads a name as {_short(name)}", "Put it in quotes."
+                )
+        default = tuple(listed or groupings)
         universe = cls(path, groupings, default, _renamed(path, content.get("renamed")))
         universe.require(default)
         return universe
@@ -102,6 +115,17 @@ class UniverseFile:
         return content.hexdigest()[:12]
 
 
+def _require_small(path: Path) -> None:
+    if path.stat().st_size > _LARGEST_FILE:
+        reason = f"has more than {_LARGEST_FILE // 10**6} MB, which no list of tickers has"
+        raise ConfigurationError(str(path), reason)
+
+
+def _short(value: Any) -> str:
+    """The value as people may see it: by aliases, a few lines of YAML stand for more than there is memory."""
+    return _REPR.repr(value)[:100]
+
+
 def _renamed(path: Path, entries: Any) -> dict[str, str]:
     """{old: new}, with chains followed to their end."""
     subject = f"{path.name}, renamed"
@@ -112,7 +136,7 @@ def _renamed(path: Path, entries: Any) -> dict[str, str]:
         for text in (old, new):
             problem = tickers.problem_with(text) if isinstance(text, str) else "YAML reads it as something else"
             if problem:
-                raise ConfigurationError(subject, f"{text!r}: {problem}", "Put tickers in quotes: 'ON'.")
+                raise ConfigurationError(subject, f"{_short(text)}: {problem}", "Put tickers in quotes: 'ON'.")
         names[old] = new
     for old in names:
         seen = [old]
@@ -143,7 +167,9 @@ def _grouping(path: Path, name: str, entry: Any) -> Grouping:
     for item in value if kind == "tickers" else ():
         if not isinstance(item, str):
             raise ConfigurationError(
-                f"{path.name}, grouping {name!r}", f"YAML reads a ticker as {item!r}", "Put it in quotes: 'ON', '0700'."
+                f"{path.name}, grouping {name!r}",
+                f"YAML reads a ticker as {_short(item)}",
+                "Put it in quotes: 'ON', '0700'.",
             )
     return Grouping(name, kind, value, str(entry.get("column", "")))
 
@@ -151,6 +177,7 @@ def _grouping(path: Path, name: str, entry: Any) -> Grouping:
 def _csv_members(path: Path, grouping: Grouping) -> list[str]:
     subject = f"{path}, of grouping {grouping.name!r}"
     try:
+        _require_small(path)
         with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
             names = {name.strip().lower(): name for name in rows.fieldnames or []}

@@ -21,7 +21,7 @@ from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.parameters import CommaSeparated, Full, OfFamily, latest_today, today
+from luigi_tasks.tasks.parameters import AsOf, CommaSeparated, Count, Full, OfFamily, latest_today, today
 
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
@@ -35,7 +35,7 @@ MOST_YEARS = 150
 class PipelineTask(luigi.Task):
     """A task of this project: it has an as-of date, and what came of it is kept in the ledger."""
 
-    date: dt.date = luigi.DateParameter(default=today(), description="as-of date: the last day wanted (default today)")
+    date: dt.date = AsOf(default=today(), description="as-of date: the last day wanted (default today)")
     time_limit: int = OfFamily(default=600, description="seconds before it is stopped")
     priority: int = OfFamily(default=0, description="higher runs first")
 
@@ -115,7 +115,7 @@ class TickerTask(RetryingTask):
     """One step of one ticker."""
 
     ticker: str = luigi.Parameter(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
-    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    years_back: int = Count(default=10, description="years of bars before the as-of date")
     groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
     priority: int = OfFamily(default=10, description="higher runs first")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import settings
@@ -15,7 +14,7 @@ from luigi_tasks.market.universe import UniverseFile, validate
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask
-from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily
+from luigi_tasks.tasks.parameters import CommaSeparated, Count, OfFamily
 
 UNIVERSE = "universe"
 """Under this name a run's row has the digest of its list of tickers, beside its parameters."""
@@ -34,7 +33,7 @@ class UniverseTask(PipelineTask):
     groupings: tuple[str, ...] = CommaSeparated(
         default=(), description="sp500,dax: these groupings of config/universe.yaml (default: those it calls default)"
     )
-    ticker_limit: int = luigi.IntParameter(default=0, description="only the first so many tickers; 0: all")
+    ticker_limit: int = Count(default=0, description="only the first so many tickers; 0: all")
     priority: int = OfFamily(default=100, description="higher runs first")
 
     def check_parameters(self) -> None:

@@ -33,6 +33,27 @@ class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
         return tuple(x)
 
 
+class AsOf(luigi.DateParameter):
+    """A day."""
+
+    def parse(self, s: str) -> dt.date:
+        try:
+            day: dt.date = super().parse(s)
+        except ValueError as error:
+            raise ConfigurationError(f"date {s!r}", "is not a day", "It looks like 2026-11-20.") from error
+        return day
+
+
+class Count(luigi.IntParameter):
+    """A whole number."""
+
+    def parse(self, x: str) -> int:
+        try:
+            return int(super().parse(x))
+        except ValueError as error:
+            raise ConfigurationError(repr(x), "is not a whole number", "See ./run.sh --help.") from error
+
+
 class OfFamily(luigi.IntParameter):
     """A number that belongs to the task family, from its section in luigi.cfg: neither part of what a task is, nor
     handed on to the tasks that it requires (see PipelineTask.clone), nor shown on luigid's page."""

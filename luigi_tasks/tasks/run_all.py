@@ -19,7 +19,7 @@ from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.metadata_batch import MetadataBatch
 from luigi_tasks.tasks.ohlcv_batch import OhlcvBatch
-from luigi_tasks.tasks.parameters import Full, OfFamily
+from luigi_tasks.tasks.parameters import Count, Full, OfFamily
 from luigi_tasks.tasks.record_universe import RecordUniverse
 from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, steps_to_do, unfinished
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
@@ -31,7 +31,7 @@ _MOST_BATCHES = 200
 class RunAll(UniverseTask, luigi.WrapperTask):
     """Wraps the pipelines of all valid tickers; complete when every one of them is, and the list is recorded."""
 
-    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    years_back: int = Count(default=10, description="years of bars before the as-of date")
     full: bool = Full()
     priority: int = OfFamily(default=-20, description="higher runs first")
 

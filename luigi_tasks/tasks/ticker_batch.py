@@ -28,7 +28,7 @@ from luigi_tasks.tasks.in_process import InProcess, with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.one_after_another import OneAfterAnother, Outcome
-from luigi_tasks.tasks.parameters import Full, today
+from luigi_tasks.tasks.parameters import Count, Full, today
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
@@ -52,7 +52,7 @@ _WORDS = {
 class TickerBatch(PipelineTask):
     """Does some steps of tickers number `first` to `first + size - 1` of a validated list."""
 
-    years_back: int = luigi.IntParameter(default=10, description="years of bars before the as-of date")
+    years_back: int = Count(default=10, description="years of bars before the as-of date")
     full: bool = Full()
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")

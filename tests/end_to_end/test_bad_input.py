@@ -36,6 +36,33 @@ def test_a_parameter_that_cannot_be_used_is_named(workspace: Workspace, argument
     assert workspace.query("SELECT to_regclass('runs')") == [None]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--date", "yesterday"), "date 'yesterday': is not a day. It looks like 2026-11-20."),
+        (("--years-back", "ten"), "'ten': is not a whole number"),
+    ],
+)
+def test_a_parameter_that_is_not_of_its_kind_is_one_line(
+    workspace: Workspace, arguments: tuple[str, ...], words: str
+) -> None:
+    run = workspace.run(*arguments, services=False)
+
+    assert run.code == 40, run
+    assert words in run.err
+    assert len(run.err.splitlines()) == 1
+
+
+def test_a_setting_that_is_not_of_its_kind_is_one_line(workspace: Workspace) -> None:
+    workspace.set("Batches", size="many")
+
+    run = workspace.run(*ARGUMENTS, services=False)
+
+    assert run.code == 35, run
+    assert "[Batches] in luigi.cfg: has a value that is not of its kind" in run.err
+    assert len(run.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("empty", "code"), [("", 35), (",", 40)])
 def test_an_empty_list_does_not_mean_all(workspace: Workspace, empty: str, code: int) -> None:
     run = workspace.run(*ARGUMENTS, "--tickers", empty, services=False)

@@ -118,3 +118,44 @@ def test_the_digest_changes_with_the_file_its_csv_and_the_arguments_and_with_not
     assert universe(tmp_path, text + "\n#").digest("x") != first
     (tmp_path / "a.csv").write_text("ticker\nB\n")
     assert universe(tmp_path, text).digest("x") != first
+
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 15)]
+)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ("groupings: {g: {tickers: [*a14]}}", "YAML reads a ticker as"),
+        ("groupings: {g: {tickers: *a14}}", "YAML reads a ticker as"),
+        ("groupings: {g: *a14}", "must have exactly one of"),
+        ("groupings: *a14", "has no groupings"),
+        ("groupings: {g: {tickers: [A]}}\ndefault: [*a14]", "YAML reads a name as"),
+        ("groupings: {g: {tickers: [A]}}\nrenamed: {FB: *a14}", "YAML reads it as something else"),
+    ],
+)
+def test_a_file_that_stands_for_more_than_there_is_memory_is_named_in_a_line(
+    tmp_path: Path, entries: str, words: str
+) -> None:
+    path = tmp_path / "universe.yaml"
+    path.write_text(f"{BOMB}\n{entries}\n")
+
+    with pytest.raises(ConfigurationError, match=words) as raised:
+        UniverseFile.read(path)
+
+    assert len(str(raised.value)) < 500
+
+
+def test_a_file_that_no_list_of_tickers_can_be_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "universe.yaml"
+    path.write_text("groupings: {g: {csv: long.csv}}\n")
+    for name in ("long.csv", "universe.yaml"):
+        universe = UniverseFile.read(path)
+        with (tmp_path / name).open("ab") as file:
+            # Sparse: it takes no room.
+            file.truncate(10**12)
+        with pytest.raises(ConfigurationError, match=f"{name}.*more than 50 MB"):
+            UniverseFile.read(path).resolve(universe.default)
