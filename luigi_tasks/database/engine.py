@@ -41,6 +41,9 @@ _PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining c
 # Options of libpq whose variable is not PG and the option's name in capitals.
 _LIBPQ_VARIABLES = {"dbname": "PGDATABASE", "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
 
+# libpq's words, before any connection, for a server that TLS as asked for is not to be had with.
+_UNPROVED = ("certificate", "does not support SSL")
+
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 
@@ -151,6 +154,12 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
     words = " ".join(str(error.orig).split())
     if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
         where = shown(engine.url.render_as_string(hide_password=False))
+        if "FATAL" not in words and any(unproved in words for unproved in _UNPROVED):
+            return DatabaseRefused(
+                subject,
+                f"PostgreSQL at {where} does not prove who it is, as sslmode in DATABASE_URL wants it ({words})",
+                "See sslrootcert there, and the server's certificate.",
+            )
         if "FATAL" in words and not any(passing in words for passing in _PASSING):
             no_database = "database" in words and "does not exist" in words
             remedy = "./run.sh up makes the embedded one; make your own by CREATE DATABASE." if no_database else ""

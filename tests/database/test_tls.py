@@ -21,7 +21,7 @@ import trustme
 from luigi_tasks.database import engine as db
 from luigi_tasks.database.engine import engine_for, libpq_environment
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import DatabaseUnavailable
+from luigi_tasks.errors import DatabaseRefused
 from tests.conftest import make_bars
 from tests.workspace import Workspace
 
@@ -128,7 +128,7 @@ def test_a_server_that_proves_nothing_is_refused(
     root = certificates.get(certificate, "/nowhere.pem")
     url = f"{tls_url.replace('localhost', host)}?sslmode={mode}&sslrootcert={root}"
 
-    with pytest.raises(DatabaseUnavailable, match=words):
+    with pytest.raises(DatabaseRefused, match=words):
         Ledger(url).answers()
 
 
@@ -144,7 +144,7 @@ def test_a_server_without_tls_is_refused_where_tls_is_required() -> None:
 
         thread = threading.Thread(target=say_no)
         thread.start()
-        with pytest.raises(DatabaseUnavailable, match="server does not support SSL, but SSL was required"):
+        with pytest.raises(DatabaseRefused, match="server does not support SSL, but SSL was required"):
             Ledger(f"postgresql://me@127.0.0.1:{listener.getsockname()[1]}/db?sslmode=require").answers()
         thread.join()
 
