@@ -26,6 +26,8 @@ from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
 
 _MOST_BATCHES = 200
+_NAMED = 60
+"""So many of its tickers a batch is shown with."""
 
 
 class RunAll(UniverseTask, luigi.WrapperTask):
@@ -81,7 +83,8 @@ class RunAll(UniverseTask, luigi.WrapperTask):
             for first in range(0, len(tickers), size):
                 members = tickers[first : first + size]
                 if any(waiting.get(ticker, set()).intersection(family.storing) for ticker in members):
-                    yield self.clone(family, universe=digest, first=first, size=len(members))
+                    names = ", ".join(members[:_NAMED])
+                    yield self.clone(family, universe=digest, first=first, size=len(members), names=names)
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:

@@ -58,6 +58,10 @@ class TickerBatch(PipelineTask):
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
 
+    names: str = luigi.Parameter(
+        default="", significant=False, description="these tickers, so that the search on luigid's page finds them"
+    )
+
     kind: ClassVar[str]
     """What the tickers are done for: ohlcv or metadata."""
     storing: ClassVar[tuple[type[TickerTask], ...]]
