@@ -5,7 +5,8 @@
     FOLDER/universe.parquet                           the columns of `luigi_tasks.reading.universe`
     FOLDER/export.json                                what was asked for, and how much there is
 
-A ticker is in one file of prices, whole. Files appear all at once, when all of them are written: an earlier export in
+A ticker is in one file of prices, whole, and as of one moment; a run that goes on meanwhile may be seen with some
+tickers and not yet with others. Files appear all at once, when all of them are written: an earlier export in
 the same folder stays until then.
 """
 

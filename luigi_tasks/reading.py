@@ -71,6 +71,8 @@ def prices(
         raise ConfigurationError(f"prices(adjusted={adjusted!r})", "is not known", "It is True, False or 'splits'.")
     reader = _Reader(database_url, as_of)
     with transaction(reader.engine, "prices") as connection:
+        # Bars and splits of one moment: a run may be storing meanwhile.
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         asked = _known(connection, tickers)
         frame = reader.bars(connection, asked, _day(start, "start"), _day(end, "end"), adjusted)
         if adjusted is False:

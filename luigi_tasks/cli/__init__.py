@@ -210,6 +210,7 @@ def export(
     click.echo(f"{written['bars']:,} bars of {written['tickers']:,} tickers in {folder}")
 
 
+@commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Write all tables into FILE, as they are at one moment; runs may go on."""

@@ -132,11 +132,11 @@ def test_a_password_shows_nowhere_whatever_fails(guarded: Workspace) -> None:
     assert "InsertOhlcv" in said["luigid, of failures"]
 
     # A type that nothing here expects: what follows is a failure that nobody has a name for.
-    admin("ALTER TABLE securities ALTER bars_as_of TYPE text", guarded.database_url)
+    admin("ALTER TABLE securities ALTER history_from TYPE text", guarded.database_url)
     unforeseen = guarded.run(*ARGUMENTS, "--full")
     said["unforeseen"] = f"{unforeseen}"
     assert "Traceback" in unforeseen.err + files(guarded), unforeseen
-    admin("ALTER TABLE securities ALTER bars_as_of TYPE date USING bars_as_of::date", guarded.database_url)
+    admin("ALTER TABLE securities ALTER history_from TYPE date USING history_from::date", guarded.database_url)
 
     whole = guarded.run(*ARGUMENTS)
     said["whole"] = f"{whole}"
