@@ -3,6 +3,7 @@
 `luigi --module luigi_tasks RunAll` loads the tasks from here. Nothing heavy is imported until there is work.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from luigi_tasks.tasks import outcomes as outcomes
@@ -24,6 +25,7 @@ from luigi_tasks.tasks.validate_tickers import ValidateTickers
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
     from luigi_tasks.pipeline import YfinancePipeline
+    from luigi_tasks.reading import metadata, prices, universe
 
 __all__ = [
     "CheckSource",
@@ -42,17 +44,23 @@ __all__ = [
     "ValidateTickers",
     "YfinanceClient",
     "YfinancePipeline",
+    "metadata",
+    "prices",
+    "universe",
 ]
 
 
+_ON_FIRST_USE = {
+    "YfinanceClient": "luigi_tasks.database.client",
+    "YfinancePipeline": "luigi_tasks.pipeline",
+    "metadata": "luigi_tasks.reading",
+    "prices": "luigi_tasks.reading",
+    "universe": "luigi_tasks.reading",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """The two classes that need pandas, on first use."""
-    if name == "YfinanceClient":
-        from luigi_tasks.database.client import YfinanceClient
-
-        return YfinanceClient
-    if name == "YfinancePipeline":
-        from luigi_tasks.pipeline import YfinancePipeline
-
-        return YfinancePipeline
+    """What needs pandas, on first use."""
+    if name in _ON_FIRST_USE:
+        return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

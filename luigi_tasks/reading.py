@@ -1,0 +1,262 @@
+"""The stored data as pandas frames, for notebooks and programs: `from luigi_tasks import prices, metadata, universe`.
+
+Luigi need not run. What adjusted, raw and as-of mean is explained in docs/reading.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from luigi_tasks import settings
+from luigi_tasks.bars import PRICES
+from luigi_tasks.database import embedded
+from luigi_tasks.database.reading import METADATA, Arrays, Snapshot, snapshot
+from luigi_tasks.errors import AdjustmentUnknown, ConfigurationError
+
+FIELDS = (*PRICES, "volume", "dividends", "stock_splits")
+Field = Literal["open", "high", "low", "close", "volume", "dividends", "stock_splits"]
+Adjusted = Literal["splits"] | bool
+Day = dt.date | str
+"""A date, a datetime, a pandas Timestamp, or text such as "2024-06-28"."""
+
+_NUMBERS = ("market_cap", "shares_outstanding")
+# Securities that are read at a time: half a million bars, if they have ten years.
+_BATCH = 200
+
+
+def prices(
+    tickers: str | Iterable[str] | None = None,
+    start: Day | None = None,
+    end: Day | None = None,
+    *,
+    groupings: str | Iterable[str] | None = None,
+    adjusted: Adjusted = True,
+    as_of: Day | None = None,
+    wide: Field | None = None,
+    database_url: str | None = None,
+) -> pd.DataFrame:
+    """Daily bars of the tickers, or of the members of the groupings, or of all; from `start` to `end`, both included.
+
+    | adjusted | open, high, low, close | volume | dividends |
+    |---|---|---|---|
+    | True | for splits and dividends | for splits | for splits |
+    | "splits" | for splits, as stored | for splits | for splits |
+    | False | as traded on the day | as traded | as paid |
+
+    Splits and dividends count if they are known as of `as_of`, in or after the days asked for; None: as of now. With
+    it, the bars are those that the table had after the run of that date, and groupings have their members of that day.
+    A ticker that was renamed has the bars of the ticker that it has now, under the name that it was asked for by; of
+    all tickers, it is left out.
+
+    Returns one row a bar, by ticker and date: ticker (str), date (datetime64[s], the session's calendar day where the
+    security is traded), open, high, low, close (float64, the security's currency), volume (int64), dividends (float64,
+    a share, on the ex-date), stock_splits (float64, new shares per old one, 0 where none). With `wide`, one of these
+    names, that field alone: a row a date, a column a ticker, in alphabetical order, float64, NaN where there is no
+    bar. A ticker without bars in these days has no row, or a column of NaN.
+
+    Raises:
+        SecurityNotFound: some tickers are not registered; it names all of them.
+        AdjustmentUnknown: `adjusted` is True, and the source does not say the adjusted close of some of the bars.
+        ConfigurationError: a parameter that cannot be used.
+        DatabaseUnavailable, DatabaseRefused: no database, or none with these tables.
+    """
+    if wide is not None and wide not in FIELDS:
+        raise ConfigurationError(f"wide={wide!r}", "is no field of a bar", f"It is one of {', '.join(FIELDS)}.")
+    request = Request(start, end, adjusted, as_of, tickers, groupings)
+    with snapshot(database_url or _configured(), request.as_of) as stored:
+        found = request.securities(stored)
+        frames = list(request.frames(stored, found, FIELDS if wide is None else (wide,)))
+    if wide is not None:
+        return _pivoted(frames, list(found), wide)
+    return pd.concat(frames, ignore_index=True)
+
+
+def metadata(
+    tickers: str | Iterable[str] | None = None,
+    *,
+    groupings: str | Iterable[str] | None = None,
+    as_of: Day | None = None,
+    database_url: str | None = None,
+) -> pd.DataFrame:
+    """The newest company data, up to `as_of` if that is given, of the same tickers as `prices` takes.
+
+    Returns one row a ticker, in alphabetical order: ticker, as_of (datetime64[s], of when the data is), name,
+    quote_type, exchange, currency, country, sector, industry (str), market_cap (float64, in currency),
+    shares_outstanding (float64). What is not known is NaN, or NaT; a ticker of which nothing is known has a row, too.
+
+    Raises:
+        SecurityNotFound, ConfigurationError, DatabaseUnavailable, DatabaseRefused: see `prices`.
+    """
+    request = Request(as_of=as_of, tickers=tickers, groupings=groupings)
+    with snapshot(database_url or _configured(), request.as_of) as stored:
+        return company_frame(stored, request.securities(stored))
+
+
+def universe(
+    on: Day | None = None, groupings: str | Iterable[str] | None = None, *, database_url: str | None = None
+) -> pd.DataFrame:
+    """Which tickers were listed in which groupings on that day, by the names that they had; None: by the last run.
+
+    Returns one row a membership, by ticker and grouping: ticker, grouping (str), valid_from, valid_to (datetime64[s];
+    the as-of dates of the first run that listed it, and of the first that did not any more; NaT: it is listed).
+
+    Raises:
+        ConfigurationError: no run has listed some of the groupings; it names all of them.
+        DatabaseUnavailable, DatabaseRefused: see `prices`.
+    """
+    with snapshot(database_url or _configured(), _day("on", on)) as stored:
+        return universe_frame(stored, _names(groupings))
+
+
+class Request:
+    """What is asked for, checked; days as dates. See `prices`."""
+
+    def __init__(
+        self,
+        start: Day | None = None,
+        end: Day | None = None,
+        adjusted: Adjusted = True,
+        as_of: Day | None = None,
+        tickers: str | Iterable[str] | None = None,
+        groupings: str | Iterable[str] | None = None,
+    ) -> None:
+        if adjusted not in (True, False, "splits"):
+            raise ConfigurationError(f"adjusted={adjusted!r}", "is none of True, 'splits' and False")
+        if tickers is not None and groupings is not None:
+            raise ConfigurationError("tickers and groupings", "are both given", "Give one of them.")
+        self.start, self.end, self.as_of = _day("start", start), _day("end", end), _day("as_of", as_of)
+        if self.start and self.end and self.start > self.end:
+            raise ConfigurationError(f"start={self.start}", f"is after end={self.end}")
+        self.adjusted = adjusted
+        self.tickers, self.groupings = _names(tickers), _names(groupings)
+
+    def securities(self, stored: Snapshot) -> dict[str, int]:
+        """{ticker: security_id} of what is asked for, in alphabetical order."""
+        return stored.securities(self.tickers, self.groupings)
+
+    def frames(
+        self, stored: Snapshot, found: dict[str, int], fields: tuple[str, ...] = FIELDS
+    ) -> Iterator[pd.DataFrame]:
+        """The bars with these fields, some tickers in each frame, one frame at least, in the order of `found`.
+
+        Raises:
+            AdjustmentUnknown: see `prices`.
+        """
+        for first in range(0, len(found) or 1, _BATCH):
+            names = list(found)[first : first + _BATCH]
+            numbers = [found[name] for name in names]
+            ids = np.array(numbers, dtype=np.int64)
+            rows = stored.bars(set(numbers), self._columns(fields), self.start, self.end)
+            if self.adjusted is True:
+                _adjust_for_dividends(rows, names, ids)
+            elif self.adjusted is False:
+                _undo_splits(rows, stored.splits(set(numbers)))
+            yield _frame(rows, names, ids, fields)
+
+    def _columns(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        """What has to be read for these fields."""
+        if self.adjusted is True and not set(fields).isdisjoint(PRICES):
+            return tuple(dict.fromkeys((*fields, "close", "adj_close")))
+        return fields
+
+
+def company_frame(stored: Snapshot, found: dict[str, int]) -> pd.DataFrame:
+    """See `metadata`."""
+    frame = pd.DataFrame(stored.metadata(found), columns=["ticker", "as_of", *METADATA])
+    kinds = {name: "float64" if name in _NUMBERS else "str" for name in ("ticker", *METADATA)}
+    return frame.astype({**kinds, "as_of": "datetime64[s]"})
+
+
+def universe_frame(stored: Snapshot, groupings: list[str] | None, *, ever: bool = False) -> pd.DataFrame:
+    """See `universe`; all memberships that there ever were, with `ever`."""
+    rows = stored.memberships(groupings, ever=ever)
+    frame = pd.DataFrame(rows, columns=["ticker", "grouping", "valid_from", "valid_to"])
+    return frame.astype({name: "datetime64[s]" if name.startswith("valid") else "str" for name in frame})
+
+
+def _adjust_for_dividends(rows: Arrays, names: list[str], ids: np.ndarray[Any, Any]) -> None:
+    """Scale the prices by the source's adjusted close, in place; take that away."""
+    if "adj_close" not in rows:
+        return
+    adjusted = rows.pop("adj_close")
+    unknown = set(rows["security_id"][np.isnan(adjusted)].tolist())
+    if unknown:
+        affected = [name for name, number in zip(names, ids.tolist(), strict=True) if number in unknown]
+        raise AdjustmentUnknown(
+            ", ".join(affected),
+            "the source does not say by how much dividends move these prices (adj_close is NULL)",
+            'Take them adjusted for splits only: adjusted="splits".',
+        )
+    factor = adjusted / rows["close"]
+    for name in ("open", "high", "low"):
+        if name in rows:
+            rows[name] = rows[name] * factor
+    # The source's own number, and within high and low: a product may miss it by the last digit.
+    rows["close"] = adjusted
+    for name, bound in (("high", np.maximum), ("low", np.minimum)):
+        if name in rows:
+            rows[name] = bound(rows[name], adjusted)
+
+
+def _undo_splits(rows: Arrays, splits: Arrays) -> None:
+    """Make the numbers what they were on their day, in place: a split divides the prices of all days before it."""
+    owners, days = rows["security_id"], rows["date"]
+    factor = np.ones(len(days))
+    for owner, day, ratio in zip(splits["security_id"], splits["date"], splits["stock_splits"], strict=True):
+        first, last = np.searchsorted(owners, owner, "left"), np.searchsorted(owners, owner, "right")
+        factor[first : first + np.searchsorted(days[first:last], day, "left")] *= ratio
+    for name in (*PRICES, "dividends"):
+        if name in rows:
+            rows[name] = rows[name] * factor
+    if "volume" in rows:
+        traded = np.rint(rows["volume"] / factor).astype(np.int64)
+        # Volumes beyond what a float holds exactly stay as they are where there was no split.
+        rows["volume"] = np.where(factor == 1, rows["volume"], traded)
+
+
+def _frame(rows: Arrays, names: list[str], ids: np.ndarray[Any, Any], fields: tuple[str, ...]) -> pd.DataFrame:
+    """A row for each bar of each name, in the order of the names; two names may share a security's bars."""
+    first, last = (np.searchsorted(rows["security_id"], ids, side) for side in ("left", "right"))
+    counts = last - first
+    before = np.cumsum(counts) - counts
+    place = np.repeat(first - before, counts) + np.arange(counts.sum())
+    ticker = pd.array(names, dtype="str").take(np.repeat(np.arange(len(names)), counts))
+    columns = {"ticker": ticker, "date": rows["date"][place].astype("datetime64[s]")}
+    return pd.DataFrame(columns | {name: rows[name][place] for name in fields})
+
+
+def _pivoted(frames: list[pd.DataFrame], tickers: list[str], field: str) -> pd.DataFrame:
+    """A row a date, a column a ticker."""
+    every = pd.concat(frames, ignore_index=True)
+    days, row = np.unique(every["date"].to_numpy(), return_inverse=True)
+    table = np.full((len(days), len(tickers)), np.nan)
+    columns = pd.Index(tickers, dtype="str", name="ticker")
+    table[row, columns.get_indexer(every["ticker"])] = every[field].to_numpy()
+    return pd.DataFrame(table, index=pd.DatetimeIndex(days, name="date"), columns=columns)
+
+
+def _configured() -> str:
+    """DATABASE_URL, or the embedded server's. Raises DatabaseUnavailable if neither is there."""
+    return embedded.url(settings.load())
+
+
+def _names(given: str | Iterable[str] | None) -> list[str] | None:
+    return None if given is None else [given] if isinstance(given, str) else list(given)
+
+
+def _day(parameter: str, value: Day | None) -> dt.date | None:
+    if value is None:
+        return None
+    try:
+        day = pd.Timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{parameter}={value!r}", "is not a day", 'Write it as "2024-06-28".') from error
+    if pd.isna(day):
+        raise ConfigurationError(f"{parameter}={value!r}", "is not a day", 'Write it as "2024-06-28".')
+    found: dt.date = day.date()
+    return found
