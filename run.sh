@@ -11,6 +11,7 @@ usage() {
 ./run.sh up | down | status   start, stop, look at PostgreSQL and luigid
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
+./run.sh export [options]     prices, company data and universe as parquet or CSV files; --help says more
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh psql [psql's options]
 ./run.sh test [pytest's options]
@@ -74,7 +75,7 @@ plan)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | psql | forget)
+up | down | status | report | export | psql | forget)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Literal, NoReturn
 
 import click
 from luigi.cmdline_parser import CmdlineParser
@@ -107,6 +108,49 @@ def forget(ticker: str, yes: bool) -> None:
         path.unlink(missing_ok=True)
         files += 1
     click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
+
+
+def _separated(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+@commands.command()
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Folder, by default var/export; replaced once all is written."
+)
+@click.option("--tickers", callback=_separated, help="These, such as AAPL,MSFT; all if not given.")
+@click.option("--groupings", callback=_separated, help="The members of these groupings.")
+@click.option("--start", help="First day, such as 2024-01-02.")
+@click.option("--end", help="Last day.")
+@click.option(
+    "--adjusted",
+    type=click.Choice(["dividends", "splits", "no"]),
+    default="dividends",
+    help="For splits and dividends (the default), for splits only, or as traded.",
+)
+@click.option("--as-of", help="The bars as they were known after the run of that date.")
+@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet")
+def export(
+    to: Path | None,
+    tickers: list[str] | None,
+    groupings: list[str] | None,
+    start: str | None,
+    end: str | None,
+    adjusted: str,
+    as_of: str | None,
+    form: Literal["parquet", "csv"],
+) -> None:
+    """Write prices, company data and universe to files that DuckDB, polars and others read: docs/reading.md."""
+    from luigi_tasks import export as exporting
+    from luigi_tasks.reading import Adjusted, Request
+
+    ways: dict[str, Adjusted] = {"dividends": True, "splits": "splits", "no": False}
+    request = Request(start, end, ways[adjusted], as_of, tickers, groupings)
+    chosen = settings.load()
+    folder = to or chosen.root / "export"
+    about = exporting.export(folder, request, embedded.url(chosen), form)
+    days = f", {about['first_session']} to {about['last_session']}" if about["bars"] else ""
+    click.echo(f"{about['bars']:,} bars of {about['tickers']:,} tickers{days}: {folder}")
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

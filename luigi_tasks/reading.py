@@ -103,14 +103,15 @@ def universe(
     """Which tickers were listed in which groupings on that day, by the names that they had; None: by the last run.
 
     Returns one row a membership, by ticker and grouping: ticker, grouping (str), valid_from, valid_to (datetime64[s];
-    the as-of dates of the first run that listed it, and of the first that did not any more; NaT: it is listed).
+    the as-of dates of the first run that listed it, and of the first that did not any more; NaT: it is listed), and
+    successor (str), the ticker under which its bars go on where it was renamed, else NaN.
 
     Raises:
         ConfigurationError: no run has listed some of the groupings; it names all of them.
         DatabaseUnavailable, DatabaseRefused: see `prices`.
     """
     with snapshot(database_url or _configured(), _day("on", on)) as stored:
-        return universe_frame(stored, _names(groupings))
+        return universe_frame(stored.memberships(_names(groupings)))
 
 
 class Request:
@@ -172,10 +173,9 @@ def company_frame(stored: Snapshot, found: dict[str, int]) -> pd.DataFrame:
     return frame.astype({**kinds, "as_of": "datetime64[s]"})
 
 
-def universe_frame(stored: Snapshot, groupings: list[str] | None, *, ever: bool = False) -> pd.DataFrame:
-    """See `universe`; all memberships that there ever were, with `ever`."""
-    rows = stored.memberships(groupings, ever=ever)
-    frame = pd.DataFrame(rows, columns=["ticker", "grouping", "valid_from", "valid_to"])
+def universe_frame(rows: list[Any]) -> pd.DataFrame:
+    """Memberships as `universe` gives them."""
+    frame = pd.DataFrame(rows, columns=["ticker", "grouping", "valid_from", "valid_to", "successor"])
     return frame.astype({name: "datetime64[s]" if name.startswith("valid") else "str" for name in frame})
 
 

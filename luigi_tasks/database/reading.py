@@ -12,8 +12,6 @@ import sqlalchemy as sa
 
 from luigi_tasks.database.bulk import fetch
 from luigi_tasks.database.engine import engine_for, transaction
-from luigi_tasks.database.memberships import listed_on
-from luigi_tasks.database.schema import grouping_listings, securities, security_groupings
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import ConfigurationError, SecurityNotFound
 
@@ -29,13 +27,20 @@ _NOW = "ohlcv"
 _AS_OF = "ohlcv_as_of(%(as_of)s)"
 
 # A ticker's bars are those of the ticker that it has now, once that has some: they are the whole series, restated.
-_FOUND = """
-    SELECT s.ticker, coalesce(later.security_id, s.security_id) AS security_id
-    FROM securities AS s LEFT JOIN LATERAL (
-        SELECT o.security_id FROM securities AS now JOIN {bars} AS o USING (security_id)
+_LATER = """
+    LEFT JOIN LATERAL (
+        SELECT now.security_id, now.ticker FROM securities AS now JOIN {bars} AS o USING (security_id)
         WHERE now.ticker = s.successor LIMIT 1
     ) AS later ON true
-    WHERE {wanted} ORDER BY s.ticker COLLATE "C"
+"""
+_FOUND = f"""
+    SELECT s.ticker, coalesce(later.security_id, s.security_id) AS security_id FROM securities AS s {_LATER}
+    WHERE {{wanted}} ORDER BY s.ticker COLLATE "C"
+"""
+_MEMBERSHIPS = f"""
+    SELECT s.ticker, g."grouping", g.valid_from, g.valid_to, later.ticker AS successor
+    FROM security_groupings AS g JOIN securities AS s USING (security_id) {_LATER}
+    WHERE {{wanted}} ORDER BY s.ticker COLLATE "C", g."grouping" COLLATE "C", g.valid_from
 """
 _SPLITS = """
     SELECT security_id, date, stock_splits FROM {bars} AS o
@@ -79,26 +84,27 @@ class Snapshot:
         if tickers is not None:
             return self._of_tickers(set(tickers))
         if groupings is not None:
-            members = sa.select(securities.c.ticker).join(security_groupings)
-            members = members.where(listed_on(self._as_of), self._in(groupings))
-            return self._of_tickers(set(self._connection.scalars(members)))
+            return self._of_tickers({row.ticker for row in self.memberships(groupings)})
         return self._found("later.security_id IS NULL", [])
 
-    def memberships(self, groupings: Collection[str] | None, *, ever: bool = False) -> list[Any]:
-        """(ticker, grouping, valid_from, valid_to) by ticker and grouping, of the as-of date, or all that ever were.
+    def memberships(self, groupings: Collection[str] | None) -> list[Any]:
+        """(ticker, grouping, valid_from, valid_to, successor) of the as-of date, by ticker and grouping; successor is
+        the ticker under which its bars go on.
 
         Raises:
             ConfigurationError: some groupings were never listed; it names all of them.
         """
-        held = security_groupings.c
-        columns = (securities.c.ticker, held.grouping, held.valid_from, held.valid_to)
-        query = sa.select(*columns).join_from(securities, security_groupings)
-        if not ever:
-            query = query.where(listed_on(self._as_of))
+        wanted = ["g.valid_to IS NULL"]
+        if self._as_of is not None:
+            wanted = ["g.valid_from <= %(as_of)s", "(g.valid_to IS NULL OR g.valid_to > %(as_of)s)"]
         if groupings is not None:
-            query = query.where(self._in(groupings))
-        order = (sa.collate(securities.c.ticker, "C"), held.grouping, held.valid_from)
-        return list(self._connection.execute(query.order_by(*order)).all())
+            self._require_known(groupings)
+            wanted.append('g."grouping" = ANY(%(groupings)s)')
+        return self._rows(_MEMBERSHIPS, " AND ".join(wanted), groupings=list(groupings or ()))
+
+    def every_membership(self) -> list[Any]:
+        """The same of all that there ever were, up to the as-of date."""
+        return self._rows(_MEMBERSHIPS, "g.valid_from <= %(until)s")
 
     def bars(self, ids: Collection[int], columns: Sequence[str], start: dt.date | None, end: dt.date | None) -> Arrays:
         """security_id, date and these columns of the bars of these securities, by security and date; a NaN in
@@ -139,20 +145,21 @@ class Snapshot:
             raise SecurityNotFound(", ".join(unknown), f"{verb} not registered", "A run that lists them does that.")
         return found
 
-    def _found(self, wanted: str, tickers: list[str]) -> dict[str, int]:
-        query = _FOUND.format(bars=self._bars, wanted=wanted)
-        values = {"tickers": tickers, "as_of": self._as_of}
-        rows = self._connection.exec_driver_sql(query, values)
-        return {row.ticker: row.security_id for row in rows}
+    def _found(self, wanted: str, tickers: Collection[str]) -> dict[str, int]:
+        return {row.ticker: row.security_id for row in self._rows(_FOUND, wanted, tickers=list(tickers))}
 
-    def _in(self, groupings: Collection[str]) -> sa.ColumnElement[bool]:
-        known = set(self._connection.scalars(sa.select(grouping_listings.c.grouping)))
-        known |= set(self._connection.scalars(sa.select(security_groupings.c.grouping).distinct()))
+    def _rows(self, statement: str, wanted: str, **values: Any) -> list[Any]:
+        query = statement.format(bars=self._bars, wanted=wanted)
+        values |= {"as_of": self._as_of, "until": self._until}
+        return list(self._connection.exec_driver_sql(query, values).all())
+
+    def _require_known(self, groupings: Collection[str]) -> None:
+        query = 'SELECT "grouping" FROM grouping_listings UNION SELECT "grouping" FROM security_groupings'
+        known = set(self._connection.scalars(sa.text(query)))
         unknown = sorted(set(groupings) - known)
         if unknown:
             listed = f"There are: {', '.join(sorted(known))}." if known else "No run has listed any yet."
             raise ConfigurationError(f"groupings {', '.join(unknown)}", "no run has listed a ticker in them", listed)
-        return security_groupings.c.grouping.in_(list(groupings))
 
 
 @contextmanager

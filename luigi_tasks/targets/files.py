@@ -42,9 +42,9 @@ class FileTarget(luigi.Target):
             _sweep(parts)
             try:
                 write(part)
-                _sync(part)
+                sync(part)
                 part.replace(self.path)
-                _sync(self.path.parent)
+                sync(self.path.parent)
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
@@ -130,7 +130,8 @@ def _sweep(parts: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until the disk has what was written to the file, or the folder's list of names."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
