@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import glob
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 from luigi_tasks.database.reading import snapshot
 from luigi_tasks.errors import ConfigurationError, StoreUnwritable
 from luigi_tasks.reading import Request, company_frame, universe_frame
-from luigi_tasks.targets.files import sync
+from luigi_tasks.targets.files import HOST, sync
 
 Format = Literal["parquet", "csv"]
 
@@ -126,7 +127,7 @@ def _as_arrow(frame: pd.DataFrame) -> pa.Table:
 @contextlib.contextmanager
 def _written_whole(folder: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of `folder` after the block, or goes if that fails."""
-    new, old = (folder.with_name(f".{folder.name}.{what}.{os.getpid()}") for what in ("new", "old"))
+    new, old = (folder.with_name(f".{folder.name}.{what}.{HOST}.{os.getpid()}") for what in ("new", "old"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
@@ -149,11 +150,12 @@ def _written_whole(folder: Path) -> Iterator[Path]:
 
 
 def _sweep(folder: Path) -> None:
-    """Clear away what exports left behind that were killed."""
-    for rest in folder.parent.glob(f".{folder.name}.*.*"):
-        what, process = rest.name.removeprefix(f".{folder.name}.").split(".", 1)
-        if what in ("new", "old") and process.isdecimal() and not psutil.pid_exists(int(process)):
-            _clear(rest, folder)
+    """Clear away what exports of this machine left behind that were killed."""
+    for what in ("new", "old"):
+        for rest in folder.parent.glob(f".{glob.escape(folder.name)}.{what}.{HOST}.*"):
+            process = rest.name.rpartition(".")[2]
+            if process.isdecimal() and not psutil.pid_exists(int(process)):
+                _clear(rest, folder)
 
 
 def _clear(rest: Path, folder: Path) -> None:

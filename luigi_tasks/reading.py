@@ -133,7 +133,8 @@ class Request:
         self.start, self.end, self.as_of = _day("start", start), _day("end", end), _day("as_of", as_of)
         if self.start and self.end and self.start > self.end:
             raise ConfigurationError(f"start={self.start}", f"is after end={self.end}")
-        self.adjusted = adjusted
+        # numpy's True is another object.
+        self.adjusted: Adjusted = adjusted if adjusted == "splits" else bool(adjusted)
         self.tickers, self.groupings = _names(tickers), _names(groupings)
 
     def securities(self, stored: Snapshot) -> dict[str, int]:
@@ -246,16 +247,17 @@ def _configured() -> str:
 
 
 def _names(given: str | Iterable[str] | None) -> list[str] | None:
-    return None if given is None else [given] if isinstance(given, str) else list(given)
+    return None if given is None else [given] if isinstance(given, str) else [str(name) for name in given]
 
 
 def _day(parameter: str, value: Day | None) -> dt.date | None:
     if value is None:
         return None
     try:
-        day = pd.Timestamp(value)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{parameter}={value!r}", "is not a day", 'Write it as "2024-06-28".') from error
+        # A number would be nanoseconds since 1970.
+        day = pd.NaT if isinstance(value, (int, float)) else pd.Timestamp(value)
+    except (ValueError, TypeError):
+        day = pd.NaT
     if pd.isna(day):
         raise ConfigurationError(f"{parameter}={value!r}", "is not a day", 'Write it as "2024-06-28".')
     found: dt.date = day.date()

@@ -26,8 +26,10 @@ def fetch(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The query's rows as one array a column: int64, float64, or datetime64[D].
 
-    `columns` are those that the query selects, {name: int8, float8 or date}; none may be NULL. `values` are for the
-    query's %(name)s.
+    `columns` are those that the query selects, {name: int8, float8 or date}. `values` are for the query's %(name)s.
+
+    Raises:
+        ValueError: a value is NULL.
     """
     statement = f"COPY ({query}) TO STDOUT (FORMAT binary)"
     sink = io.BytesIO()
@@ -50,5 +52,7 @@ def _arrays(content: memoryview, columns: Mapping[str, str]) -> dict[str, np.nda
     for name, kind in columns.items():
         fields += [(f"length of {name}", ">i4"), (name, _WIDTHS[kind])]
     rows = np.frombuffer(content[_HEADER:-_TRAILER], np.dtype(fields))
+    if not (rows["fields"] == len(columns)).all():
+        raise ValueError("a row has a NULL, or another column than was said")
     found = {name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name in columns}
     return {name: _DAY_ZERO + found[name] if kind == "date" else found[name] for name, kind in columns.items()}

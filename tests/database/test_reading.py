@@ -11,17 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from luigi_tasks import YfinanceClient, bars, metadata, prices, universe
+from luigi_tasks.database.bulk import fetch
 from luigi_tasks.database.client import Window
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.database.memberships import Memberships
+from luigi_tasks.database.reading import snapshot
 from luigi_tasks.errors import (
     AdjustmentUnknown,
     ConfigurationError,
+    DatabaseRefused,
     DatabaseUnavailable,
     SecurityNotFound,
 )
-from luigi_tasks.reading import Adjusted
+from luigi_tasks.reading import Adjusted, Request
 from luigi_tasks.schedule import Span
 from tests.conftest import make_bars
 from tests.workspace import Workspace
@@ -66,7 +69,8 @@ def test_prices_are_adjusted_for_splits_and_dividends_for_splits_or_not_at_all(s
     assert traded["volume"].tolist() == [250_000, 250_000, 1_000_000, 1_000_000]
     assert traded["dividends"].tolist() == [0, 8.0, 0, 0]
     assert traded["high"].tolist() == pytest.approx([404, 399.96, 101, 102.01])
-    adjusted = prices("ACME", database_url=split)
+    numpys: Any = np.True_
+    adjusted = prices("ACME", adjusted=numpys, database_url=split)
     assert adjusted["low"].tolist() == pytest.approx([97.02, 98.01, 99, 99.99])
     assert adjusted["volume"].tolist() == [1_000_000] * 4
 
@@ -163,6 +167,40 @@ def test_many_tickers_are_read_in_parts_without_losing_one(emptied_url: str) -> 
     assert (wide == pd.Series(ids).astype(float)[wide.columns]).all(axis=None)
 
 
+def test_all_that_is_read_is_of_one_moment_and_no_writer_waits(emptied_url: str) -> None:
+    with engine_for(emptied_url).begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO securities (ticker) SELECT 'T' || i FROM generate_series(100, 350) AS i")
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ohlcv SELECT security_id, '2024-06-03', 1, 1, 1, 1, 1, 1, 0, 0, '2024-06-06' "
+                "FROM securities"
+            )
+        )
+    request = Request()
+
+    with snapshot(emptied_url) as stored:
+        frames = request.frames(stored, request.securities(stored))
+        assert next(frames)["ticker"].iloc[0] == "T100"
+        YfinanceClient(emptied_url).delete_security("T350")
+        assert next(frames)["ticker"].iloc[-1] == "T350"
+
+    assert prices(database_url=emptied_url)["ticker"].iloc[-1] == "T349"
+
+
+def test_a_null_is_no_number(emptied_url: str) -> None:
+    with engine_for(emptied_url).connect() as connection:
+        for rows in ("(1::int8, 2::float8), (1, NULL)", "(NULL::int8, NULL::float8)"):
+            with pytest.raises(ValueError, match=r"NULL|multiple"):
+                fetch(connection, f"VALUES {rows}", {"a": "int8", "b": "float8"}, {})
+
+
+def test_a_database_without_tables_says_what_makes_them(empty_database_url: str) -> None:
+    with pytest.raises(DatabaseRefused, match=r"lacks our tables .* \./run\.sh up makes"):
+        prices(database_url=empty_database_url)
+
+
 def test_the_shapes_are_those_documented(split: str) -> None:
     YfinanceClient(split).insert_security("EMPTY", ["demo"], as_of=TUESDAY)
 
@@ -197,6 +235,7 @@ def test_unknown_tickers_are_all_named(split: str) -> None:
     [
         ({"start": "yesterday-ish"}, "start='yesterday-ish': is not a day"),
         ({"as_of": pd.NaT}, "as_of=NaT: is not a day"),
+        ({"start": 2024}, "start=2024: is not a day"),
         ({"start": "2024-06-05", "end": "2024-06-04"}, "start=2024-06-05: is after end=2024-06-04"),
         ({"adjusted": "raw"}, "adjusted='raw': is none of True, 'splits' and False"),
         ({"wide": "vwap"}, "wide='vwap': is no field of a bar. It is one of open,"),
@@ -247,7 +286,7 @@ def test_the_universe_is_that_of_the_day_by_the_names_of_the_day(emptied_url: st
     now, then = universe(database_url=emptied_url), universe("2024-06-05", "one", database_url=emptied_url)
 
     assert now["ticker"].tolist() == ["NEW", "SOME"]
-    assert now["valid_to"].isna().all()
+    assert now[["valid_to", "successor"]].isna().all(axis=None)
     assert then["ticker"].tolist() == ["OLD", "SOME"]
     assert then["valid_to"].iloc[0] == pd.Timestamp(THURSDAY)
     assert str(then.dtypes["valid_from"]) == "datetime64[s]"
