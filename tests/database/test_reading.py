@@ -129,8 +129,11 @@ def test_the_view_and_python_tell_the_same_to_the_last_digit(emptied_url: str) -
     client = YfinanceClient(emptied_url)
     for number, ticker in enumerate(("^A", "B.C", "B-C", "ZZ", "A")):
         client.insert_security(ticker, [])
-        adjusted = make_bars(days=300, seed=number)
-        client.insert_ohlcv(ticker, adjusted.assign(high=adjusted[["open", "close"]].max(axis=1)))
+        made = make_bars(days=300, seed=number)
+        made["adj_close"] = np.random.default_rng(number).uniform(5, 40, 300)
+        # Where the close is the highest or lowest price, the last digit decides.
+        made["high"], made["low"] = made[["open", "close"]].max(axis=1), made[["open", "close"]].min(axis=1)
+        client.insert_ohlcv(ticker, made)
     columns = ["ticker", "date", "open", "high", "low", "close", "volume"]
 
     read = prices(database_url=emptied_url)
