@@ -15,8 +15,8 @@ usage() {
 ./run.sh check [--offline]    whether a run has all that it needs
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
+./run.sh export [options]     prices, company data and universe as parquet or CSV files; --help says more
 ./run.sh report               the last run's summary, and where its page is
-./run.sh export FOLDER         prices, company data and memberships as parquet or CSV; --help says more
 ./run.sh data-docs [--run RUN] [--tickers A,B | --all]   Great Expectations' pages on a run's bars
 ./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
 ./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run

@@ -150,6 +150,12 @@ class SecurityNotFound(TerminalError):
     kind = "security_not_found"
 
 
+class AdjustmentUnknown(TerminalError):
+    """Prices were asked for adjusted for dividends, which their source does not say."""
+
+    kind = "adjustment_unknown"
+
+
 class DatabaseUnavailable(TransientError):
     """PostgreSQL does not answer, or broke off (connection lost, deadlock, shutting down)."""
 

@@ -1,256 +1,264 @@
-"""Reading what is stored, as pandas frames: `from luigi_tasks import prices, metadata, universe`.
+"""The stored data as pandas frames, for notebooks and programs: `from luigi_tasks import prices, metadata, universe`.
 
-All three read the database that a run fills: that of DATABASE_URL, or the embedded one (`./run.sh up` starts it).
-What an adjusted price is, and what "as of" means, is explained in docs/reading.md.
+Luigi need not run. What adjusted, raw and as-of mean is explained in docs/reading.md.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
-from collections.abc import Iterable
-from typing import IO, Any, Literal, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import sqlalchemy as sa
 
 from luigi_tasks import settings
+from luigi_tasks.bars import PRICES
 from luigi_tasks.database import embedded
-from luigi_tasks.database.engine import engine_for, transaction
-from luigi_tasks.errors import ConfigurationError, SecurityNotFound
+from luigi_tasks.database.reading import METADATA, Arrays, Snapshot, snapshot
+from luigi_tasks.errors import AdjustmentUnknown, ConfigurationError
 
-Adjusted: TypeAlias = bool | Literal["splits"]
-Day: TypeAlias = str | dt.date | pd.Timestamp | None
-
-PRICES = ("open", "high", "low", "close")
 FIELDS = (*PRICES, "volume", "dividends", "stock_splits")
+Field = Literal["open", "high", "low", "close", "volume", "dividends", "stock_splits"]
+Adjusted = Literal["splits"] | bool
+Day = dt.date | str
+"""A date, a datetime, a pandas Timestamp, or text such as "2024-06-28"."""
 
-_MEMORY = 64 * 2**20
-_SHOWN = 20
-
-# As in the view prices_adjusted.
-_ADJUSTED = ", ".join(f"bar.{name} * (bar.adj_close / bar.close) AS {name}" for name in PRICES)
-_TYPES = {"ticker": pa.dictionary(pa.int32(), pa.string()), "date": pa.date32()} | dict.fromkeys(FIELDS, pa.float64())
+_NUMBERS = ("market_cap", "shares_outstanding")
+# Securities that are read at a time: half a million bars, if they have ten years.
+_BATCH = 200
 
 
 def prices(
     tickers: str | Iterable[str] | None = None,
-    start: Day = None,
-    end: Day = None,
+    start: Day | None = None,
+    end: Day | None = None,
     *,
+    groupings: str | Iterable[str] | None = None,
     adjusted: Adjusted = True,
-    as_of: Day = None,
-    wide: str | None = None,
+    as_of: Day | None = None,
+    wide: Field | None = None,
     database_url: str | None = None,
 ) -> pd.DataFrame:
-    """Daily bars of these tickers (None: all) from `start` to `end`, both included (None: no bound).
+    """Daily bars of the tickers, or of the members of the groupings, or of all; from `start` to `end`, both included.
 
-    `adjusted`: True: for splits and dividends, the four prices times adj_close / close. "splits": for splits alone, as
-    Yahoo serves them and as they are stored. False: neither, as they were traded; prices and dividends are multiplied,
-    volumes divided by the splits that came after the day. Volumes and dividends of the first two are per today's share.
+    | adjusted | open, high, low, close | volume | dividends |
+    |---|---|---|---|
+    | True | for splits and dividends | for splits | for splits |
+    | "splits" | for splits, as stored | for splits | for splits |
+    | False | as traded on the day | as traded | as paid |
 
-    `as_of`: the bars as the table had them after the run of that date; None: as they are now.
+    Splits and dividends count if they are known as of `as_of`, in or after the days asked for; None: as of now. With
+    it, the bars are those that the table had after the run of that date, and groupings have their members of that day.
+    A ticker that was renamed has the bars of the ticker that it has now, under the name that it was asked for by; of
+    all tickers, it is left out.
 
-    Returns, sorted by ticker and date, the columns ticker (category), date (datetime64[s], the session's calendar day
-    where the security is traded), open, high, low, close (float64, in the security's currency), volume (float64,
-    shares), dividends (float64, per share, on the ex-date), stock_splits (float64, new shares per old one, 0: none).
-    With `wide`, one of the fields: a frame of dates × tickers, NaN where there is no bar, with a column for every
-    ticker that was asked for.
+    Returns one row a bar, by ticker and date: ticker (str), date (datetime64[s], the session's calendar day where the
+    security is traded), open, high, low, close (float64, the security's currency), volume (int64), dividends (float64,
+    a share, on the ex-date), stock_splits (float64, new shares per old one, 0 where none). With `wide`, one of these
+    names, that field alone: a row a date, a column a ticker, in alphabetical order, float64, NaN where there is no
+    bar. A ticker without bars in these days has no row, or a column of NaN.
 
     Raises:
-        SecurityNotFound: a ticker that was asked for is not registered.
-        ConfigurationError: an argument means nothing; or the source says no adjusted closes, and these are asked for.
-        DatabaseUnavailable, DatabaseRefused: as they say.
+        SecurityNotFound: some tickers are not registered; it names all of them.
+        AdjustmentUnknown: `adjusted` is True, and the source does not say the adjusted close of some of the bars.
+        ConfigurationError: a parameter that cannot be used.
+        DatabaseUnavailable, DatabaseRefused: no database, or none with these tables.
     """
     if wide is not None and wide not in FIELDS:
-        raise ConfigurationError(f"prices(wide={wide!r})", "is no field", f"It is one of {', '.join(FIELDS)}.")
-    if adjusted not in (True, False, "splits"):
-        raise ConfigurationError(f"prices(adjusted={adjusted!r})", "is not known", "It is True, False or 'splits'.")
-    reader = _Reader(database_url, as_of)
-    with transaction(reader.engine, "prices") as connection:
-        # Bars and splits of one moment: a run may be storing meanwhile.
-        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        asked = _known(connection, tickers)
-        frame = reader.bars(connection, asked, _day(start, "start"), _day(end, "end"), adjusted)
-        if adjusted is False:
-            _undo_splits(frame, reader.splits(connection, asked))
-    if adjusted is True and len(frame) and frame["close"].isna().all():
-        raise ConfigurationError(
-            "prices(adjusted=True)",
-            "the source of these bars says no adjusted closes, so what dividends did to them is not known",
-            "Ask with adjusted='splits'.",
-        )
-    if wide is None:
-        return frame
-    table = frame.pivot(index="date", columns="ticker", values=wide)
-    table.columns = pd.Index(table.columns.astype(str), name="ticker")
-    return table if asked is None else table.reindex(columns=pd.Index(asked, name="ticker"))
+        raise ConfigurationError(f"wide={wide!r}", "is no field of a bar", f"It is one of {', '.join(FIELDS)}.")
+    request = Request(start, end, adjusted, as_of, tickers, groupings)
+    with snapshot(database_url or _configured(), request.as_of) as stored:
+        found = request.securities(stored)
+        frames = list(request.frames(stored, found, FIELDS if wide is None else (wide,)))
+    if wide is not None:
+        return _pivoted(frames, list(found), wide)
+    return pd.concat(frames, ignore_index=True)
 
 
 def metadata(
-    tickers: str | Iterable[str] | None = None, *, as_of: Day = None, database_url: str | None = None
+    tickers: str | Iterable[str] | None = None,
+    *,
+    groupings: str | Iterable[str] | None = None,
+    as_of: Day | None = None,
+    database_url: str | None = None,
 ) -> pd.DataFrame:
-    """The latest company data of each ticker (None: all), or the latest as of that date; none: no row.
+    """The newest company data, up to `as_of` if that is given, of the same tickers as `prices` takes.
 
-    Columns: ticker, as_of (datetime64[s]), name, quote_type, exchange, currency, country, sector, industry (text),
-    market_cap (float64, in currency), shares_outstanding (float64). Sorted by ticker. Raises like `prices`.
+    Returns one row a ticker, in alphabetical order: ticker, as_of (datetime64[s], of when the data is), name,
+    quote_type, exchange, currency, country, sector, industry (str), market_cap (float64, in currency),
+    shares_outstanding (float64). What is not known is NaN, or NaT; a ticker of which nothing is known has a row, too.
+
+    Raises:
+        SecurityNotFound, ConfigurationError, DatabaseUnavailable, DatabaseRefused: see `prices`.
     """
-    query = """
-        SELECT DISTINCT ON (ticker) ticker, m.as_of, m.name, m.quote_type, m.exchange, m.currency, m.country, m.sector,
-            m.industry, m.market_cap::double precision, m.shares_outstanding::double precision
-        FROM security_metadata AS m JOIN securities USING (security_id)
-        WHERE (:all OR ticker = ANY(:tickers)) AND (CAST(:as_of AS date) IS NULL OR m.as_of <= :as_of)
-        ORDER BY ticker, m.as_of DESC
-    """
-    with transaction(engine_for(_url(database_url)), "company data") as connection:
-        asked = _known(connection, tickers)
-        values = {"all": asked is None, "tickers": asked or [], "as_of": _day(as_of, "as_of")}
-        return _frame(connection.execute(sa.text(query).bindparams(_TICKERS), values), dates=["as_of"])
+    request = Request(as_of=as_of, tickers=tickers, groupings=groupings)
+    with snapshot(database_url or _configured(), request.as_of) as stored:
+        return company_frame(stored, request.securities(stored))
 
 
 def universe(
-    groupings: str | Iterable[str] | None = None, *, on: Day = None, database_url: str | None = None
+    on: Day | None = None, groupings: str | Iterable[str] | None = None, *, database_url: str | None = None
 ) -> pd.DataFrame:
-    """Which tickers the groupings (None: all) have, or had on that day: without survivorship bias.
+    """Which tickers were listed in which groupings on that day, by the names that they had; None: by the last run.
 
-    Columns: grouping, ticker (text), valid_from, valid_to (datetime64[s]; from the first day on, up to the second one,
-    which is not in it; NaT: still). Without `on`, every membership there has been. Sorted by grouping and ticker.
+    Returns one row a membership, by ticker and grouping: ticker, grouping (str), valid_from, valid_to (datetime64[s];
+    the as-of dates of the first run that listed it, and of the first that did not any more; NaT: it is listed), and
+    successor (str), the ticker under which its bars go on where it was renamed, else NaN.
+
+    Raises:
+        ConfigurationError: no run has listed some of the groupings; it names all of them.
+        DatabaseUnavailable, DatabaseRefused: see `prices`.
     """
-    query = """
-        SELECT "grouping", ticker, valid_from, valid_to FROM security_listings
-        WHERE (:all OR "grouping" = ANY(:names))
-          AND (CAST(:day AS date) IS NULL OR (valid_from <= :day AND (valid_to IS NULL OR valid_to > :day)))
-        ORDER BY 1, 2, 3
-    """
-    names = None if groupings is None else [groupings] if isinstance(groupings, str) else list(groupings)
-    values = {"all": names is None, "names": names or [], "day": _day(on, "on")}
-    with transaction(engine_for(_url(database_url)), "the universe") as connection:
-        statement = sa.text(query).bindparams(sa.bindparam("names", type_=sa.ARRAY(sa.Text)))
-        return _frame(connection.execute(statement, values), dates=["valid_from", "valid_to"])
+    with snapshot(database_url or _configured(), _day("on", on)) as stored:
+        return universe_frame(stored.memberships(_names(groupings)))
 
 
-def all_tickers(database_url: str | None = None) -> list[str]:
-    """Those of which there are bars, in alphabetical order."""
-    query = """
-        SELECT ticker FROM securities
-        WHERE EXISTS (SELECT FROM ohlcv WHERE ohlcv.security_id = securities.security_id) ORDER BY ticker
-    """
-    with transaction(engine_for(_url(database_url)), "the tickers") as connection:
-        return list(connection.scalars(sa.text(query)))
+class Request:
+    """What is asked for, checked; days as dates. See `prices`."""
 
-
-_TICKERS: sa.BindParameter[Any] = sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))
-
-
-class _Reader:
-    """Bars of one database, as they are or as of a date."""
-
-    def __init__(self, database_url: str | None, as_of: Day) -> None:
-        self.engine = engine_for(_url(database_url))
-        day = _day(as_of, "as_of")
-        self._table = "ohlcv" if day is None else f"ohlcv_as_of('{day}')"
-
-    def bars(
+    def __init__(
         self,
-        connection: sa.Connection,
-        tickers: list[str] | None,
-        start: dt.date | None,
-        end: dt.date | None,
-        adjusted: Adjusted,
-    ) -> pd.DataFrame:
-        """In the shape of `prices`, but for splits that are to be undone."""
-        of_price = _ADJUSTED if adjusted is True else ", ".join(f"bar.{name}" for name in PRICES)
-        bounds = [f"bar.date {sign} '{day}'" for sign, day in ((">=", start), ("<=", end)) if day is not None]
-        query = (
-            f"SELECT ticker, bar.date, {of_price}, bar.volume, bar.dividends, bar.stock_splits "
-            f"FROM {self._table} AS bar JOIN securities USING (security_id) "
-            f"WHERE {' AND '.join([_among(tickers), *bounds])} ORDER BY ticker, bar.date"
-        )
-        return _copied(connection, query, {name: _TYPES[name] for name in ("ticker", "date", *FIELDS)})
+        start: Day | None = None,
+        end: Day | None = None,
+        adjusted: Adjusted = True,
+        as_of: Day | None = None,
+        tickers: str | Iterable[str] | None = None,
+        groupings: str | Iterable[str] | None = None,
+    ) -> None:
+        if adjusted not in (True, False, "splits"):
+            raise ConfigurationError(f"adjusted={adjusted!r}", "is none of True, 'splits' and False")
+        if tickers is not None and groupings is not None:
+            raise ConfigurationError("tickers and groupings", "are both given", "Give one of them.")
+        self.start, self.end, self.as_of = _day("start", start), _day("end", end), _day("as_of", as_of)
+        if self.start and self.end and self.start > self.end:
+            raise ConfigurationError(f"start={self.start}", f"is after end={self.end}")
+        # numpy's True is another object.
+        self.adjusted: Adjusted = adjusted if adjusted == "splits" else bool(adjusted)
+        self.tickers, self.groupings = _names(tickers), _names(groupings)
 
-    def splits(self, connection: sa.Connection, tickers: list[str] | None) -> pd.DataFrame:
-        """ticker, date, stock_splits of the splits there have been, whenever."""
-        query = (
-            f"SELECT ticker, bar.date, bar.stock_splits FROM {self._table} AS bar JOIN securities USING (security_id) "
-            f"WHERE {_among(tickers)} AND bar.stock_splits > 0 ORDER BY ticker, bar.date"
-        )
-        return _copied(connection, query, {name: _TYPES[name] for name in ("ticker", "date", "stock_splits")})
+    def securities(self, stored: Snapshot) -> dict[str, int]:
+        """{ticker: security_id} of what is asked for, in alphabetical order."""
+        return stored.securities(self.tickers, self.groupings)
 
+    def frames(
+        self, stored: Snapshot, found: dict[str, int], fields: tuple[str, ...] = FIELDS
+    ) -> Iterator[pd.DataFrame]:
+        """The bars with these fields, some tickers in each frame, one frame at least, in the order of `found`.
 
-def _undo_splits(frame: pd.DataFrame, splits: pd.DataFrame) -> None:
-    """Make the frame's bars those that were traded: a split changes what came before its day."""
-    factor = np.ones(len(frame))
-    names = frame["ticker"].astype(str).to_numpy()
-    days = frame["date"].to_numpy()
-    for ticker, of_it in splits.groupby("ticker", observed=True):
-        first, last = np.searchsorted(names, ticker), np.searchsorted(names, ticker, side="right")
-        # Of the splits after each day, the product.
-        products = np.append(np.cumprod(of_it["stock_splits"].to_numpy()[::-1])[::-1], 1.0)
-        factor[first:last] = products[np.searchsorted(of_it["date"].to_numpy(), days[first:last], side="right")]
-    for name in (*PRICES, "dividends"):
-        frame[name] *= factor
-    frame["volume"] /= factor
+        Raises:
+            AdjustmentUnknown: see `prices`.
+        """
+        for first in range(0, len(found) or 1, _BATCH):
+            names = list(found)[first : first + _BATCH]
+            numbers = [found[name] for name in names]
+            ids = np.array(numbers, dtype=np.int64)
+            rows = stored.bars(set(numbers), self._columns(fields), self.start, self.end)
+            if self.adjusted is True:
+                _adjust_for_dividends(rows, names, ids)
+            elif self.adjusted is False:
+                _undo_splits(rows, stored.splits(set(numbers)))
+            yield _frame(rows, names, ids, fields)
 
-
-def _copied(connection: sa.Connection, query: str, types: dict[str, Any]) -> pd.DataFrame:
-    """The query's rows by COPY and Arrow: no Python object for any of millions of values."""
-    cursor: Any = connection.connection.cursor()
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY) as buffer, cursor:
-        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", buffer)
-        if not buffer.tell():
-            return pa.schema(list(types.items())).empty_table().to_pandas().astype({"date": "datetime64[s]"})
-        buffer.seek(0)
-        table = _parsed(buffer, types)
-    days = table.column("date").cast(pa.timestamp("s"))
-    return table.set_column(table.column_names.index("date"), "date", days).to_pandas()
+    def _columns(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        """What has to be read for these fields."""
+        if self.adjusted is True and not set(fields).isdisjoint(PRICES):
+            return tuple(dict.fromkeys((*fields, "close", "adj_close")))
+        return fields
 
 
-def _parsed(buffer: IO[bytes], types: dict[str, Any]) -> pa.Table:
-    return pa.csv.read_csv(
-        buffer,
-        read_options=pa.csv.ReadOptions(column_names=list(types)),
-        convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
-    )
+def company_frame(stored: Snapshot, found: dict[str, int]) -> pd.DataFrame:
+    """See `metadata`."""
+    frame = pd.DataFrame(stored.metadata(found), columns=["ticker", "as_of", *METADATA])
+    kinds = {name: "float64" if name in _NUMBERS else "str" for name in ("ticker", *METADATA)}
+    return frame.astype({**kinds, "as_of": "datetime64[s]"})
 
 
-def _frame(rows: sa.CursorResult[Any], dates: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows.all(), columns=list(rows.keys()))
-    return frame.astype(dict.fromkeys(dates, "datetime64[s]"))
+def universe_frame(rows: list[Any]) -> pd.DataFrame:
+    """Memberships as `universe` gives them."""
+    frame = pd.DataFrame(rows, columns=["ticker", "grouping", "valid_from", "valid_to", "successor"])
+    return frame.astype({name: "datetime64[s]" if name.startswith("valid") else "str" for name in frame})
 
 
-def _known(connection: sa.Connection, tickers: str | Iterable[str] | None) -> list[str] | None:
-    """The tickers that are asked for, each once, None for all. Raises SecurityNotFound, naming those that are not."""
-    if tickers is None:
-        return None
-    asked = list(dict.fromkeys([tickers] if isinstance(tickers, str) else tickers))
-    query = sa.text("SELECT ticker FROM securities WHERE ticker = ANY(:tickers)").bindparams(_TICKERS)
-    known = set(connection.scalars(query, {"tickers": asked}))
-    unknown = [ticker for ticker in asked if ticker not in known]
+def _adjust_for_dividends(rows: Arrays, names: list[str], ids: np.ndarray[Any, Any]) -> None:
+    """Scale the prices by the source's adjusted close, in place; take that away."""
+    if "adj_close" not in rows:
+        return
+    adjusted = rows.pop("adj_close")
+    unknown = set(rows["security_id"][np.isnan(adjusted)].tolist())
     if unknown:
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        verb = "is" if len(unknown) == 1 else "are"
-        remedy = "universe() lists those that are."
-        raise SecurityNotFound(", ".join(map(str, unknown[:_SHOWN])) + more, f"{verb} not registered", remedy)
-    return asked
+        affected = [name for name, number in zip(names, ids.tolist(), strict=True) if number in unknown]
+        raise AdjustmentUnknown(
+            ", ".join(affected),
+            "the source does not say by how much dividends move these prices (adj_close is NULL)",
+            'Take them adjusted for splits only: adjusted="splits".',
+        )
+    factor = adjusted / rows["close"]
+    for name in ("open", "high", "low"):
+        if name in rows:
+            rows[name] = rows[name] * factor
+    # The source's own number, and within high and low: a product may miss it by the last digit.
+    rows["close"] = adjusted
+    for name, bound in (("high", np.maximum), ("low", np.minimum)):
+        if name in rows:
+            rows[name] = bound(rows[name], adjusted)
 
 
-def _among(tickers: list[str] | None) -> str:
-    # Known ones, which have no character that means anything to SQL; as one array, since they may be thousands.
-    return "true" if tickers is None else f"ticker = ANY('{{{','.join(tickers)}}}')"
+def _undo_splits(rows: Arrays, splits: Arrays) -> None:
+    """Make the numbers what they were on their day, in place: a split divides the prices of all days before it."""
+    owners, days = rows["security_id"], rows["date"]
+    factor = np.ones(len(days))
+    for owner, day, ratio in zip(splits["security_id"], splits["date"], splits["stock_splits"], strict=True):
+        first, last = np.searchsorted(owners, owner, "left"), np.searchsorted(owners, owner, "right")
+        factor[first : first + np.searchsorted(days[first:last], day, "left")] *= ratio
+    for name in (*PRICES, "dividends"):
+        if name in rows:
+            rows[name] = rows[name] * factor
+    if "volume" in rows:
+        traded = np.rint(rows["volume"] / factor).astype(np.int64)
+        # Volumes beyond what a float holds exactly stay as they are where there was no split.
+        rows["volume"] = np.where(factor == 1, rows["volume"], traded)
 
 
-def _day(day: Day, name: str) -> dt.date | None:
-    if day is None:
+def _frame(rows: Arrays, names: list[str], ids: np.ndarray[Any, Any], fields: tuple[str, ...]) -> pd.DataFrame:
+    """A row for each bar of each name, in the order of the names; two names may share a security's bars."""
+    first, last = (np.searchsorted(rows["security_id"], ids, side) for side in ("left", "right"))
+    counts = last - first
+    before = np.cumsum(counts) - counts
+    place = np.repeat(first - before, counts) + np.arange(counts.sum())
+    ticker = pd.array(names, dtype="str").take(np.repeat(np.arange(len(names)), counts))
+    columns = {"ticker": ticker, "date": rows["date"][place].astype("datetime64[s]")}
+    return pd.DataFrame(columns | {name: rows[name][place] for name in fields})
+
+
+def _pivoted(frames: list[pd.DataFrame], tickers: list[str], field: str) -> pd.DataFrame:
+    """A row a date, a column a ticker."""
+    every = pd.concat(frames, ignore_index=True)
+    days, row = np.unique(every["date"].to_numpy(), return_inverse=True)
+    table = np.full((len(days), len(tickers)), np.nan)
+    columns = pd.Index(tickers, dtype="str", name="ticker")
+    table[row, columns.get_indexer(every["ticker"])] = every[field].to_numpy()
+    return pd.DataFrame(table, index=pd.DatetimeIndex(days, name="date"), columns=columns)
+
+
+def _configured() -> str:
+    """DATABASE_URL, or the embedded server's. Raises DatabaseUnavailable if neither is there."""
+    return embedded.url(settings.load())
+
+
+def _names(given: str | Iterable[str] | None) -> list[str] | None:
+    return None if given is None else [given] if isinstance(given, str) else [str(name) for name in given]
+
+
+def _day(parameter: str, value: Day | None) -> dt.date | None:
+    if value is None:
         return None
     try:
-        read: dt.date = pd.Timestamp(day).date()
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{name}={day!r}", "is not a day", "It looks like 2024-06-28.") from error
-    return read
-
-
-def _url(database_url: str | None) -> str:
-    return database_url or embedded.url(settings.load())
+        # A number would be nanoseconds since 1970.
+        day = pd.NaT if isinstance(value, (int, float)) else pd.Timestamp(value)
+    except (ValueError, TypeError):
+        day = pd.NaT
+    if pd.isna(day):
+        raise ConfigurationError(f"{parameter}={value!r}", "is not a day", 'Write it as "2024-06-28".')
+    found: dt.date = day.date()
+    return found

@@ -99,6 +99,11 @@ class Workspace:
         program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
         return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
 
+    def python(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A program of one line."""
+        program = [str(BIN / "python"), "-c", script]
+        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
+
     def program(self, *arguments: str, task: str = "RunAll") -> list[str]:
         """The literal command of the README, for another task, too."""
         return [str(BIN / "luigi"), "--module", "luigi_tasks", task, "--workers", "20", *arguments]

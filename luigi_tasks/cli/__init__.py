@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from luigi.cmdline_parser import CmdlineParser
@@ -16,6 +16,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi_tasks import services, settings
 from luigi_tasks.cli.checkup import check
 from luigi_tasks.cli.completion import VARIABLE, completion, stubs
+from luigi_tasks.cli.exporting import export
 from luigi_tasks.cli.retry import retry
 from luigi_tasks.cli.status import status
 from luigi_tasks.cli.universe import tickers
@@ -26,10 +27,6 @@ from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
-
-if TYPE_CHECKING:
-    from luigi_tasks import export as exporting
-    from luigi_tasks.reading import Adjusted
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -160,57 +157,6 @@ def forget(ticker: str, yes: bool) -> None:
 
 
 @commands.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--tickers", help="AAPL,MSFT: these (default: all of which there are bars).")
-@click.option("--start", help="First day, such as 2020-01-01.")
-@click.option("--end", help="Last day.")
-@click.option(
-    "--adjusted",
-    type=click.Choice(["all", "splits", "no"]),
-    default="all",
-    show_default=True,
-    help="For splits and dividends, for splits alone, or as traded.",
-)
-@click.option("--as-of", help="As the tables were after the run of that date.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["parquet", "csv"]),
-    default="parquet",
-    show_default=True,
-    help="Of the files.",
-)
-def export(
-    folder: Path,
-    tickers: str | None,
-    start: str | None,
-    end: str | None,
-    adjusted: str,
-    as_of: str | None,
-    form: exporting.Format,
-) -> None:
-    """Write prices, company data and memberships to a folder, for DuckDB, polars and others.
-
-    \b
-    ./run.sh export exports/today
-    ./run.sh export /data/raw --tickers AAPL,MSFT --adjusted no --format csv
-    """
-    from luigi_tasks import export as exporting
-
-    kinds: dict[str, Adjusted] = {"all": True, "splits": "splits", "no": False}
-    written = exporting.export(
-        folder,
-        None if tickers is None else tickers.split(","),
-        start,
-        end,
-        adjusted=kinds[adjusted],
-        as_of=as_of,
-        form=form,
-    )
-    click.echo(f"{written['bars']:,} bars of {written['tickers']:,} tickers in {folder}")
-
-
-@commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Write all tables into FILE, as they are at one moment; runs may go on."""
@@ -268,7 +214,7 @@ def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *arguments])
 
 
-for each in (status, retry, tickers, check, completion, *stubs()):
+for each in (status, retry, export, tickers, check, completion, *stubs()):
     commands.add_command(each)
 
 

@@ -34,6 +34,8 @@ _TRANSIENT = ("08", "40", "57P", "53300", "55P03")
 _BAD_VALUE = ("22", "23502", "23505", "23514")
 
 _NOT_ALLOWED = "42501"
+# A table or a function that is not there.
+_NOT_MIGRATED = ("42P01", "42883")
 
 # PostgreSQL's words for refusals that pass; a refused connection carries no SQLSTATE.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
@@ -173,6 +175,8 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
         return DatabaseUnavailable(subject, f"PostgreSQL broke off ({code}: {words})", "Running again is enough.")
     if code is not None and code.startswith(_BAD_VALUE):
         return InvalidData(subject, f"PostgreSQL refused a value ({code}: {words})")
+    if code in _NOT_MIGRATED:
+        return DatabaseRefused(subject, f"PostgreSQL lacks our tables ({code}: {words})", "./run.sh up makes them.")
     return DatabaseRefused(subject, f"PostgreSQL refused ({code or type(error).__name__}: {words})")
 
 

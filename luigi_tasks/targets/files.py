@@ -15,7 +15,8 @@ import psutil
 from luigi_tasks.errors import StoreUnwritable
 
 # Without its dots, which separate the parts of a part's name.
-_HOST = socket.gethostname().replace(".", "-")
+HOST = socket.gethostname().replace(".", "-")
+"""This machine, in the names of files that are being written."""
 
 
 class FileTarget(luigi.Target):
@@ -36,15 +37,15 @@ class FileTarget(luigi.Target):
 
     def _write(self, write: Callable[[Path], object]) -> None:
         parts = self.path.parent / ".parts"
-        part = parts / f"{self.path.name}.{_HOST}.{os.getpid()}"
+        part = parts / f"{self.path.name}.{HOST}.{os.getpid()}"
         try:
             parts.mkdir(parents=True, exist_ok=True)
             _sweep(parts)
             try:
                 write(part)
-                _sync(part)
+                sync(part)
                 part.replace(self.path)
-                _sync(self.path.parent)
+                sync(self.path.parent)
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
@@ -126,11 +127,12 @@ def _sweep(parts: Path) -> None:
     for part in parts.iterdir():
         # Others leave files here, too: .DS_Store, .nfs0000…
         _, host, process = f"..{part.name}".rsplit(".", 2)
-        if host == _HOST and process.isdecimal() and not psutil.pid_exists(int(process)):
+        if host == HOST and process.isdecimal() and not psutil.pid_exists(int(process)):
             part.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until the disk has what was written to the file, or the folder's list of names."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -43,8 +43,8 @@ LANGUAGES = {"", "sql", "ini", "yaml", "cron", "python", "mermaid", "text"}
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 # What its SQL does is done by PostgreSQL's administrator.
 ADMINISTRATORS = "own-postgres.md"
-RUN_ELSEWHERE = "security.md"
-"""tests/end_to_end/test_security_page.py runs its commands, in their order."""
+RUN_ELSEWHERE = ("security.md", "reading.md")
+"""tests/end_to_end/test_security_page.py and tests/docs/test_reading.py run what they tell, in its order."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Block:
 def blocks(*languages: str) -> list[Block]:
     found = []
     for page in PAGES:
-        if page.name == RUN_ELSEWHERE:
+        if page.name in RUN_ELSEWHERE:
             continue
         text = page.read_text(encoding="utf-8")
         for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
@@ -240,12 +240,10 @@ def test_yaml_is_what_it_is_meant_to_be(database_url: str, tmp_path: Path) -> No
 
 
 def test_python_is_python_and_what_it_imports_is_there() -> None:
-    # Those of the page on reading are run, with what they give, by a test of their own.
     for block in blocks("python"):
-        if ">>>" not in block.text:
-            tree = ast.parse(block.text, str(block))
-            tree.body = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
-            exec(compile(tree, str(block), "exec"), {})
+        tree = ast.parse(block.text, str(block))
+        tree.body = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
+        exec(compile(tree, str(block), "exec"), {})
 
 
 def test_files_that_pages_lead_to_are_there() -> None:

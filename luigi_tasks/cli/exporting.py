@@ -1,0 +1,54 @@
+"""`./run.sh export`: what is stored, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from luigi_tasks import settings
+from luigi_tasks.database import embedded
+
+
+def _separated(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+@click.command(epilog="Example: ./run.sh export --to exports/today --groupings dax --start 2020-01-01")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Folder, by default var/export; replaced once all is written."
+)
+@click.option("--tickers", callback=_separated, help="These, such as AAPL,MSFT; all if not given.")
+@click.option("--groupings", callback=_separated, help="The members of these groupings.")
+@click.option("--start", help="First day, such as 2024-01-02.")
+@click.option("--end", help="Last day.")
+@click.option(
+    "--adjusted",
+    type=click.Choice(["dividends", "splits", "no"]),
+    default="dividends",
+    help="For splits and dividends (the default), for splits only, or as traded.",
+)
+@click.option("--as-of", help="The bars as they were known after the run of that date.")
+@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", help="Of the files.")
+def export(
+    to: Path | None,
+    tickers: list[str] | None,
+    groupings: list[str] | None,
+    start: str | None,
+    end: str | None,
+    adjusted: str,
+    as_of: str | None,
+    form: Literal["parquet", "csv"],
+) -> None:
+    """Write prices, company data and universe to files that DuckDB, polars and others read: docs/reading.md."""
+    from luigi_tasks import export as exporting
+    from luigi_tasks.reading import Adjusted, Request
+
+    ways: dict[str, Adjusted] = {"dividends": True, "splits": "splits", "no": False}
+    request = Request(start, end, ways[adjusted], as_of, tickers, groupings)
+    chosen = settings.load()
+    folder = to or chosen.root / "export"
+    about = exporting.export(folder, request, embedded.url(chosen), form)
+    days = f", {about['first_session']} to {about['last_session']}" if about["bars"] else ""
+    click.echo(f"{about['bars']:,} bars of {about['tickers']:,} tickers{days}: {folder}")

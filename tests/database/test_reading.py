@@ -1,0 +1,345 @@
+"""What readers get: adjusted, as traded, as of a date; the same from the views as from Python; never silently fewer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from luigi_tasks import YfinanceClient, bars, metadata, prices, universe
+from luigi_tasks.database.bulk import fetch
+from luigi_tasks.database.client import Window
+from luigi_tasks.database.engine import engine_for
+from luigi_tasks.database.ledger import Marker, Step
+from luigi_tasks.database.memberships import Memberships
+from luigi_tasks.database.reading import snapshot
+from luigi_tasks.errors import (
+    AdjustmentUnknown,
+    ConfigurationError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    SecurityNotFound,
+)
+from luigi_tasks.reading import Adjusted, Request
+from luigi_tasks.schedule import Span
+from tests.conftest import make_bars
+from tests.workspace import Workspace
+
+MONDAY, TUESDAY, WEDNESDAY, THURSDAY = (dt.date(2024, 6, day) for day in (3, 4, 5, 6))
+DAYS = (MONDAY, TUESDAY, WEDNESDAY, THURSDAY)
+
+
+def frame(days: int, closes: list[float], adjusted: list[float], **columns: Any) -> pd.DataFrame:
+    """The first `days` of the four, with highs 1 % above the closes and lows 1 % below."""
+    values = {"close": closes, "adj_close": adjusted, "volume": 1_000_000, "dividends": 0.0, "stock_splits": 0.0}
+    made = pd.DataFrame({"date": pd.to_datetime(list(DAYS[:days])), **values, **columns})
+    return bars.conform(made.assign(open=made["close"], high=made["close"] * 1.01, low=made["close"] * 0.99))
+
+
+def store(database_url: str, ticker: str, as_of: dt.date, bars_of_it: pd.DataFrame, **window: Any) -> None:
+    """What a run as of that date stores."""
+    client = YfinanceClient(database_url)
+    client.insert_security(ticker, ["demo"], as_of=as_of)
+    asked = Window(Span(MONDAY, as_of, whole=True), as_of, **window)
+    client.insert_ohlcv(ticker, bars_of_it, window=asked)
+
+
+@pytest.fixture
+def split(emptied_url: str) -> str:
+    """ACME paid 8.00 a share on Tuesday and was split 4:1 on Wednesday; runs were on Tuesday and Thursday."""
+    store(emptied_url, "ACME", TUESDAY, frame(2, [400, 396], [392, 396], dividends=[0, 8.0]))
+    actions: dict[str, Any] = {"stock_splits": [0, 0, 4.0, 0], "dividends": [0, 2.0, 0, 0]}
+    store(emptied_url, "ACME", THURSDAY, frame(4, [100, 99, 100, 101], [98, 99, 100, 101], **actions))
+    return emptied_url
+
+
+def test_prices_are_adjusted_for_splits_and_dividends_for_splits_or_not_at_all(split: str) -> None:
+    ways: tuple[Adjusted, ...] = (True, "splits", False)
+    closes = {
+        adjusted: prices("ACME", adjusted=adjusted, wide="close", database_url=split)["ACME"].tolist()
+        for adjusted in ways
+    }
+
+    assert closes == {True: [98, 99, 100, 101], "splits": [100, 99, 100, 101], False: [400, 396, 100, 101]}
+    traded = prices("ACME", adjusted=False, database_url=split)
+    assert traded["volume"].tolist() == [250_000, 250_000, 1_000_000, 1_000_000]
+    assert traded["dividends"].tolist() == [0, 8.0, 0, 0]
+    assert traded["high"].tolist() == pytest.approx([404, 399.96, 101, 102.01])
+    numpys: Any = np.True_
+    adjusted = prices("ACME", adjusted=numpys, database_url=split)
+    assert adjusted["low"].tolist() == pytest.approx([97.02, 98.01, 99, 99.99])
+    assert adjusted["volume"].tolist() == [1_000_000] * 4
+
+
+def test_a_split_after_the_days_asked_for_counts(split: str) -> None:
+    assert prices("ACME", MONDAY, TUESDAY, adjusted=False, database_url=split)["close"].tolist() == [400, 396]
+
+
+def test_as_of_knows_of_no_split_or_dividend_that_came_later(split: str) -> None:
+    expected: dict[Adjusted, list[float]] = {True: [392, 396], "splits": [400, 396], False: [400, 396]}
+    for adjusted, closes in expected.items():
+        known = prices("ACME", as_of=TUESDAY, adjusted=adjusted, database_url=split)
+        assert known["close"].tolist() == closes
+    assert prices("ACME", as_of=MONDAY, database_url=split).empty
+
+
+def test_the_split_of_a_bar_in_quarantine_counts(emptied_url: str) -> None:
+    whole = frame(4, [100, 99, 100, 101], [100, 99, 100, 101], stock_splits=[0, 0, 4.0, 0])
+    bad = whole.iloc[2:3].assign(high=1.0, broken="[]")
+    store(emptied_url, "ACME", THURSDAY, whole.drop(index=2), quarantined=bad)
+
+    assert prices("ACME", adjusted=False, database_url=emptied_url)["close"].tolist() == [400, 396, 101]
+    at_once = prices("ACME", adjusted=False, as_of=THURSDAY, database_url=emptied_url)
+    assert at_once["close"].tolist() == [400, 396, 101]
+
+
+def test_each_security_has_its_own_splits(emptied_url: str) -> None:
+    for ticker, ratio in (("B", 2.0), ("A", 0.1), ("C", 0.0)):
+        ratios = [0.0, 3.0 if ratio else 0.0, 0.0, ratio]
+        store(emptied_url, ticker, THURSDAY, frame(4, [ord(ticker)] * 4, [60.0] * 4, stock_splits=ratios))
+
+    traded = prices(adjusted=False, wide="volume", database_url=emptied_url)
+
+    assert traded["A"].tolist() == [3_333_333, 10_000_000, 10_000_000, 1_000_000]
+    assert traded["B"].tolist() == [166_667, 500_000, 500_000, 1_000_000]
+    assert traded["C"].tolist() == [1_000_000] * 4
+
+
+def test_a_price_that_cannot_be_adjusted_is_refused_and_not_given_as_it_is(emptied_url: str) -> None:
+    nan = float("nan")
+    store(emptied_url, "KNOWN", THURSDAY, frame(4, [100, 99, 100, 101], [98, 99, 100, 101]))
+    store(emptied_url, "UNSAID", THURSDAY, frame(4, [20, 21, 20, 22], [nan, 21, 20, 22]))
+
+    with pytest.raises(AdjustmentUnknown, match=r'^UNSAID: .* adjusted="splits"'):
+        prices(database_url=emptied_url)
+
+    assert len(prices(start=TUESDAY, database_url=emptied_url)) == 6
+    assert prices(wide="volume", database_url=emptied_url).shape == (4, 2)
+    assert len(prices(adjusted="splits", database_url=emptied_url)) == 8
+    with engine_for(emptied_url).connect() as connection:
+        query = "SELECT open, high, low, close FROM prices_adjusted WHERE ticker = 'UNSAID' ORDER BY date LIMIT 1"
+        assert tuple(connection.execute(sa.text(query)).one()) == (None,) * 4
+
+
+def test_the_view_and_python_tell_the_same_to_the_last_digit(emptied_url: str) -> None:
+    client = YfinanceClient(emptied_url)
+    for number, ticker in enumerate(("^A", "B.C", "B-C", "ZZ", "A")):
+        client.insert_security(ticker, [])
+        made = make_bars(days=300, seed=number)
+        made["adj_close"] = np.random.default_rng(number).uniform(5, 40, 300)
+        # Where the close is the highest or lowest price, the last digit decides.
+        made["high"], made["low"] = made[["open", "close"]].max(axis=1), made[["open", "close"]].min(axis=1)
+        client.insert_ohlcv(ticker, made)
+    columns = ["ticker", "date", "open", "high", "low", "close", "volume"]
+
+    read = prices(database_url=emptied_url)
+
+    with engine_for(emptied_url).connect() as connection:
+        query = sa.text(f'SELECT {", ".join(columns)} FROM prices_adjusted ORDER BY ticker COLLATE "C", date')
+        viewed = pd.DataFrame(connection.execute(query).all(), columns=columns)
+    viewed = viewed.astype({"ticker": "str", "date": "datetime64[s]"})
+    pd.testing.assert_frame_equal(read[columns], viewed, check_exact=True)
+    assert len(read) == 1500
+    top = np.maximum(read["open"], read["close"])
+    assert ((read["high"] >= top) & (read["low"] <= read[["open", "close"]].min(axis=1))).all(), "a bar stays a bar"
+
+
+def test_many_tickers_are_read_in_parts_without_losing_one(emptied_url: str) -> None:
+    with engine_for(emptied_url).begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO securities (ticker) SELECT 'T' || i FROM generate_series(1, 501) AS i ORDER BY -i")
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ohlcv SELECT security_id, date '2024-06-03' + day, security_id, security_id, security_id, "
+                "security_id, security_id, 1, 0, 0, '2024-06-06' FROM securities, generate_series(0, 3) AS day"
+            )
+        )
+        ids = dict(map(tuple, connection.execute(sa.text("SELECT ticker, security_id FROM securities"))))
+
+    long, wide = prices(database_url=emptied_url), prices(wide="open", database_url=emptied_url)
+
+    assert long["ticker"].drop_duplicates().tolist() == sorted(ids) == wide.columns.tolist()
+    assert long.groupby("ticker", sort=False)["open"].unique().map(list).to_dict() == {
+        ticker: [number] for ticker, number in ids.items()
+    }
+    assert (wide == pd.Series(ids).astype(float)[wide.columns]).all(axis=None)
+
+
+def test_all_that_is_read_is_of_one_moment_and_no_writer_waits(emptied_url: str) -> None:
+    with engine_for(emptied_url).begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO securities (ticker) SELECT 'T' || i FROM generate_series(100, 350) AS i")
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ohlcv SELECT security_id, '2024-06-03', 1, 1, 1, 1, 1, 1, 0, 0, '2024-06-06' "
+                "FROM securities"
+            )
+        )
+    request = Request()
+
+    with snapshot(emptied_url) as stored:
+        frames = request.frames(stored, request.securities(stored))
+        assert next(frames)["ticker"].iloc[0] == "T100"
+        YfinanceClient(emptied_url).delete_security("T350")
+        assert next(frames)["ticker"].iloc[-1] == "T350"
+
+    assert prices(database_url=emptied_url)["ticker"].iloc[-1] == "T349"
+
+
+def test_a_null_is_no_number(emptied_url: str) -> None:
+    with engine_for(emptied_url).connect() as connection:
+        for rows in ("(1::int8, 2::float8), (1, NULL)", "(NULL::int8, NULL::float8)"):
+            with pytest.raises(ValueError, match=r"NULL|multiple"):
+                fetch(connection, f"VALUES {rows}", {"a": "int8", "b": "float8"}, {})
+
+
+def test_a_database_without_tables_says_what_makes_them(empty_database_url: str) -> None:
+    with pytest.raises(DatabaseRefused, match=r"lacks our tables .* \./run\.sh up makes"):
+        prices(database_url=empty_database_url)
+
+
+def test_the_shapes_are_those_documented(split: str) -> None:
+    YfinanceClient(split).insert_security("EMPTY", ["demo"], as_of=TUESDAY)
+
+    long = prices(["ACME", "EMPTY", "ACME"], "2024-06-04", pd.Timestamp("2024-06-05"), database_url=split)
+    wide = prices(["EMPTY", "ACME"], wide="volume", database_url=split)
+
+    numbers = dict.fromkeys(["open", "high", "low", "close"], "float64")
+    expected = {"ticker": "str", "date": "datetime64[s]", **numbers, "volume": "int64"}
+    expected |= {"dividends": "float64", "stock_splits": "float64"}
+    assert {name: str(kind) for name, kind in long.dtypes.items()} == expected
+    assert long["date"].dt.date.tolist() == [TUESDAY, WEDNESDAY]
+    assert isinstance(wide.index, pd.DatetimeIndex)
+    assert wide.columns.tolist() == ["ACME", "EMPTY"]
+    assert set(map(str, wide.dtypes)) == {"float64"}
+    assert wide["EMPTY"].isna().all()
+    empty = prices("EMPTY", database_url=split)
+    assert empty.dtypes.equals(long.dtypes)
+    assert empty.empty
+    assert prices([], wide="close", database_url=split).shape == (0, 0)
+
+
+def test_unknown_tickers_are_all_named(split: str) -> None:
+    for read in (prices, metadata):
+        with pytest.raises(SecurityNotFound, match=r"^NOPE, aapl, x\x00: are not registered"):
+            read(["NOPE", "ACME", "aapl", "x\0"], database_url=split)
+    with pytest.raises(SecurityNotFound, match=r"^GONE: is not registered"):
+        prices("GONE", database_url=split)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"start": "yesterday-ish"}, "start='yesterday-ish': is not a day"),
+        ({"as_of": pd.NaT}, "as_of=NaT: is not a day"),
+        ({"start": 2024}, "start=2024: is not a day"),
+        ({"start": "2024-06-05", "end": "2024-06-04"}, "start=2024-06-05: is after end=2024-06-04"),
+        ({"adjusted": "raw"}, "adjusted='raw': is none of True, 'splits' and False"),
+        ({"wide": "vwap"}, "wide='vwap': is no field of a bar. It is one of open,"),
+        ({"tickers": "ACME", "groupings": "demo"}, "tickers and groupings: are both given"),
+        ({"groupings": ["demo", "dax"]}, "groupings dax: no run has listed a ticker in them. There are: demo."),
+    ],
+)
+def test_a_parameter_that_cannot_be_used_is_named(split: str, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        prices(**arguments, database_url=split)
+
+    assert str(raised.value).startswith(words)
+
+
+def record(database_url: str, as_of: dt.date, *tickers: str, renamed: dict[str, str] | None = None) -> None:
+    marker = Marker(Step("RecordUniverse_1", "RecordUniverse", "run-1", None, as_of), 1, {})
+    Memberships(database_url).record({name: ["one"] for name in tickers}, ["one"], renamed or {}, as_of, marker)
+
+
+def test_a_renamed_ticker_has_the_bars_of_its_new_name_once_there_are_some(emptied_url: str) -> None:
+    record(emptied_url, TUESDAY, "OLD", "SOME")
+    store(emptied_url, "OLD", TUESDAY, frame(2, [50, 51], [50, 51]))
+    record(emptied_url, THURSDAY, "NEW", "SOME", renamed={"OLD": "NEW"})
+    read: dict[str, Any] = {"adjusted": "splits", "wide": "close", "database_url": emptied_url}
+    assert prices(**read).columns.tolist() == ["NEW", "OLD", "SOME"]
+    assert prices("OLD", **read)["OLD"].tolist() == [50, 51]
+
+    store(emptied_url, "NEW", THURSDAY, frame(4, [25, 25.5, 26, 27], [24, 25, 26, 27], stock_splits=[0, 0, 2.0, 0]))
+
+    assert prices("OLD", **read)["OLD"].tolist() == [25, 25.5, 26, 27], "the whole series, under the name asked for"
+    assert prices(["OLD", "NEW"], **read).shape == (4, 2)
+    assert prices(["OLD", "NEW"], adjusted=False, database_url=emptied_url)["close"].tolist() == [50, 51, 26, 27] * 2
+    assert prices(**read).columns.tolist() == ["NEW", "SOME"], "of all, none is there twice"
+    assert prices(**read, as_of=TUESDAY)["OLD"].tolist() == [50, 51], "on Tuesday nobody knew"
+    assert prices(**read, groupings="one").columns.tolist() == ["NEW", "SOME"]
+    assert prices(**read, groupings="one", as_of=TUESDAY).columns.tolist() == ["OLD", "SOME"]
+    with engine_for(emptied_url).connect() as connection:
+        viewed = connection.scalars(sa.text("SELECT DISTINCT ticker FROM prices_adjusted ORDER BY ticker"))
+        assert list(viewed) == ["NEW"]
+        covered = connection.execute(sa.text("SELECT ticker, bars, successor FROM coverage ORDER BY ticker"))
+        assert list(map(tuple, covered)) == [("NEW", 4, None), ("OLD", 2, "NEW"), ("SOME", 0, None)]
+
+
+def test_the_universe_is_that_of_the_day_by_the_names_of_the_day(emptied_url: str) -> None:
+    record(emptied_url, TUESDAY, "OLD", "SOME")
+    record(emptied_url, THURSDAY, "NEW", "SOME", renamed={"OLD": "NEW"})
+
+    now, then = universe(database_url=emptied_url), universe("2024-06-05", "one", database_url=emptied_url)
+
+    assert now["ticker"].tolist() == ["NEW", "SOME"]
+    assert now[["valid_to", "successor"]].isna().all(axis=None)
+    assert then["ticker"].tolist() == ["OLD", "SOME"]
+    assert then["valid_to"].iloc[0] == pd.Timestamp(THURSDAY)
+    assert str(then.dtypes["valid_from"]) == "datetime64[s]"
+    with pytest.raises(ConfigurationError, match="groupings two"):
+        universe(groupings=["two"], database_url=emptied_url)
+
+
+def test_company_data_is_the_newest_as_of_the_date_one_row_a_ticker(emptied_url: str) -> None:
+    client = YfinanceClient(emptied_url)
+    for ticker in ("AAA", "NONE"):
+        client.insert_security(ticker, [])
+    for day, sector in ((MONDAY, "Energy"), (WEDNESDAY, "Utilities")):
+        client.insert_metadata("AAA", {"sector": sector, "marketCap": 3e9, "x": 1}, as_of=day)
+
+    now, then = metadata(database_url=emptied_url), metadata("AAA", as_of=TUESDAY, database_url=emptied_url)
+
+    assert now["ticker"].tolist() == ["AAA", "NONE"]
+    assert now["sector"].tolist()[0] == "Utilities"
+    assert now.iloc[1, 1:].isna().all(), "a ticker of which nothing is known has a row"
+    assert then["sector"].tolist() == ["Energy"]
+    assert then["as_of"].tolist() == [pd.Timestamp(MONDAY)]
+    assert str(now.dtypes["market_cap"]) == "float64"
+    with engine_for(emptied_url).connect() as connection:
+        rows = connection.execute(sa.text("SELECT ticker, sector, answer->>'x' FROM latest_metadata ORDER BY ticker"))
+        assert list(map(tuple, rows)) == [("AAA", "Utilities", "1"), ("NONE", None, None)]
+
+
+def test_coverage_tells_what_there_is_and_what_is_missing(split: str) -> None:
+    bad = frame(1, [100], [100]).assign(broken="[]")
+    store(split, "GAPS", THURSDAY, frame(4, [30, 31, 32, 33], [30, 31, 32, 33]).drop(index=0), quarantined=bad)
+    with engine_for(split).begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO missing_sessions (security_id, date, noticed) "
+                "SELECT security_id, '2024-05-31', '2024-06-06' FROM securities WHERE ticker = 'GAPS'"
+            )
+        )
+        rows = connection.execute(sa.text("SELECT * FROM coverage ORDER BY ticker"))
+        assert list(map(tuple, rows)) == [
+            ("ACME", MONDAY, THURSDAY, 4, 0, 0, THURSDAY, None),
+            ("GAPS", TUESDAY, THURSDAY, 3, 1, 1, THURSDAY, None),
+        ]
+
+
+def test_without_a_database_it_says_what_to_start(workspace: Workspace) -> None:
+    workspace.database_url = ""
+    script = "from luigi_tasks import prices; prices()"
+
+    told = workspace.python(script)
+
+    assert told.returncode == 1
+    assert DatabaseUnavailable.__name__ in told.stderr
+    assert "Start it with ./run.sh up, or set DATABASE_URL" in told.stderr.splitlines()[-1]
