@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from luigi_tasks.database.engine import create_database
 from luigi_tasks.errors import DatabaseUnavailable, ServiceFailure
 from luigi_tasks.settings import Settings
+
+_BURIED_SECONDS = 10.0
 
 
 def url(settings: Settings) -> str:
@@ -48,6 +54,7 @@ def start(settings: Settings) -> str:
     data = settings.embedded_postgres
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
+        _bury_the_dead(data)
         _close_to_others(_server(data, start=True))
     except (OSError, RuntimeError, subprocess.SubprocessError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -87,6 +94,15 @@ def psql(sslmode: object = None) -> Path:
         )
     utils = _library().utils
     return Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]) / "psql"
+
+
+def _bury_the_dead(data: Path) -> None:
+    """Wait until a server that was killed is gone: the library takes one for running that is dead, and not buried."""
+    deadline = time.monotonic() + _BURIED_SECONDS
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+        while process.status() == psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def _close_to_others(server: Any) -> None:
