@@ -85,7 +85,7 @@ class Luigid:
             raise ServiceFailure(
                 f"port {self.port} on {self.host}",
                 "is taken by another program",
-                "Stop that, or set scheduler-port in luigi.cfg to a free one.",
+                "Stop that, or set scheduler_port in luigi.cfg to a free one.",
             )
         self.root.mkdir(parents=True, exist_ok=True)
         command = [
@@ -111,7 +111,7 @@ class Luigid:
             time.sleep(0.1)
 
     def _check_who_may_come(self) -> None:
-        subject = f"scheduler-host {self.host!r} in luigi.cfg"
+        subject = f"scheduler_host {self.host!r} in luigi.cfg"
         if self.address.count(":") > 1 and self.address == self.host:
             raise ConfigurationError(subject, "is an IPv6 address without brackets", f"Write [{self.host}].")
         try:

@@ -40,9 +40,9 @@ class Workspace:
         self.environment: dict[str, str] = {}
         self.sections: dict[str, dict[str, str]] = {
             "core": {
-                "scheduler-port": str(self.port),
-                "lock-pid-dir": str(folder / "locks"),
-                "rpc-retry-attempts": "3",
+                "scheduler_port": str(self.port),
+                "lock_pid_dir": str(folder / "locks"),
+                "rpc_retry_attempts": "3",
             },
             "Store": {"root": str(folder / "var")},
             "Universe": {"file": str(self.universe)},

@@ -242,8 +242,11 @@ def show_failed(task: luigi.Task, words: str) -> None:
     scheduler = _scheduler() if _this.worker_id else None
     if scheduler is None:
         return
+    # Not in the name of the worker itself: luigid hands out to a worker what it thinks running there and the worker
+    # does not know of, so that the step would now and then be run again.
+    worker = f"{_this.worker_id}, steps in batches"
     told = {
-        "worker": _this.worker_id,
+        "worker": worker,
         "task_id": task.task_id,
         "runnable": False,
         "params": task.to_str_params(),
@@ -251,6 +254,8 @@ def show_failed(task: luigi.Task, words: str) -> None:
         "module": task.task_module,
     }
     try:
+        # Alive or dead with the run's parent process.
+        scheduler.add_worker(worker, [("workers", 0), ("host", socket.gethostname()), ("pid", _this.parent)])
         # Luigi's metrics for Prometheus break off at a task that fails without ever having run.
         scheduler.add_task(**told, status=RUNNING)
         scheduler.add_task(**told, status=FAILED, expl=json.dumps(words))

@@ -64,6 +64,6 @@ def test_every_command_on_the_page_is_one() -> None:
     assert {"up", "down", "psql", "roles", "migrate", "backup", "restore"} <= named
 
 
-@pytest.mark.parametrize("setting", ["allow_public", "scheduler-host"])
+@pytest.mark.parametrize("setting", ["allow_public", "scheduler_host"])
 def test_the_settings_on_the_page_are_in_luigi_cfg(setting: str) -> None:
     assert f"{setting} = " in (REPOSITORY / "luigi.cfg").read_text()

@@ -70,12 +70,12 @@ def test_no_other_user_of_the_machine_can_open_the_embedded_servers_socket(embed
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "", "203.0.113.7", "[2001:db8::7]", "[::ffff:203.0.113.7]"])
 def test_luigid_is_not_started_where_others_reach_it_unless_that_is_said(workspace: Workspace, host: str) -> None:
-    workspace.set("core", **{"scheduler-host": host})
+    workspace.set("core", scheduler_host=host)
 
     up = workspace.command("up", "--quiet")
 
     assert up.returncode == 1
-    assert f"error: scheduler-host {host!r} in luigi.cfg: lets other machines reach luigid" in up.stderr
+    assert f"error: scheduler_host {host!r} in luigi.cfg: lets other machines reach luigid" in up.stderr
     assert "allow_public = true in [Luigid]" in up.stderr
     assert len(up.stderr.splitlines()) == 1
     assert workspace.luigid() is None
@@ -86,16 +86,16 @@ def test_luigid_is_not_started_where_others_reach_it_unless_that_is_said(workspa
     [("no-such-host.invalid", "cannot be resolved"), ("::1", "is an IPv6 address without brackets. Write [::1].")],
 )
 def test_a_host_that_cannot_be_one_is_named(workspace: Workspace, host: str, words: str) -> None:
-    workspace.set("core", **{"scheduler-host": host})
+    workspace.set("core", scheduler_host=host)
 
     up = workspace.command("up")
 
     assert up.returncode == 1
-    assert f"scheduler-host {host!r} in luigi.cfg: {words}" in up.stderr
+    assert f"scheduler_host {host!r} in luigi.cfg: {words}" in up.stderr
 
 
 def test_luigid_that_is_allowed_to_be_public_is_and_says_so(workspace: Workspace) -> None:
-    workspace.set("core", **{"scheduler-host": "0.0.0.0"})
+    workspace.set("core", scheduler_host="0.0.0.0")
     workspace.set("Luigid", allow_public="true")
 
     up = workspace.command("up", "--quiet")
@@ -114,7 +114,7 @@ def test_a_run_works_over_every_way_of_writing_this_machine(
 ) -> None:
     if not any(found.address == "::1" for found in psutil.net_if_addrs().get("lo", [])):
         pytest.skip("this machine has no IPv6")
-    workspace.set("core", **{"scheduler-host": host})
+    workspace.set("core", scheduler_host=host)
     workspace.use_files({"AAA": make_bars()})
 
     run = workspace.run("--date", "2024-03-15", "--years-back", "1")

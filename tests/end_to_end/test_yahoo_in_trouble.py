@@ -166,7 +166,7 @@ def test_a_ticker_that_yahoo_has_no_more_is_retired(workspace: Workspace, yahoo:
     run = workspace.run(*arguments("T00", "T02", "NEVER", day=NEXT_DAY))
 
     assert run.code == 30, run
-    kinds = {failure for failure in failures(workspace) if failure[1] == "DownloadOhlcv"}
+    kinds = [failure for failure in failures(workspace) if failure[1] == "DownloadOhlcv"]
     assert sorted(kinds) == [("NEVER", "DownloadOhlcv", "no_such_ticker"), ("T02", "DownloadOhlcv", "delisted")]
     assert workspace.query("SELECT ticker, confirmed FROM absences ORDER BY 1") == [("NEVER", True), ("T02", True)]
     assert yahoo.count("chart", "W1") == yahoo.count("chart", "W2") == 1, "asked once, for both"
