@@ -234,6 +234,7 @@ def _errors() -> Iterator[str]:
             (f"{codes['unhandled_exception']}", "the same, of what nobody foresaw, or of options that Luigi refuses"),
             (f"{invocation.REPORT_FAILED}", "the report could not be written"),
             ("130, 143", "ended by Ctrl-C, by SIGTERM"),
+            ("138", "ended by SIGUSR1, after the tickers that it had begun; if these were the last, the code is 0"),
         ),
     )
     yield "The other commands of `./run.sh` exit with 0, 1 for a failure that they name, or 2 for an unknown option."

@@ -8,13 +8,15 @@ Backoff And Jitter", 2015). When it is over one request goes ahead; an answer to
 burst. Each throttling halves the rates, each answer gives back a hundredth (additive increase, multiplicative
 decrease). A provider that answers several subjects in a row with nothing usable is paused in the same way.
 
-The clock is the database's. A transaction that only counts requests need not survive a crash of the server, so it does
+The clock is the database's. Should it be set back, so is every instant kept here: nobody waits for the old time to come
+round again. A transaction that only counts requests need not survive a crash of the server, so it does
 not wait for the disk.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +29,8 @@ from luigi_tasks.budget import KINDS, Access, Kind, Outcome, Pace, Permit
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.schema import provider_access, request_rates, request_state, runs
 from luigi_tasks.errors import DownTooLong, ThrottledTooLong
+
+logger = logging.getLogger(__name__)
 
 DOWN_STREAK = 5
 """Different subjects in a row without a usable answer that make a provider count as down."""
@@ -144,17 +148,17 @@ class PostgresBudget:
                 if state.probing_until is not None and state.now < state.probing_until:
                     return _random.uniform(0.1, 0.4), None
                 _set(connection, probing_until=state.now + dt.timedelta(seconds=self._pace.lease))
-                self._count(connection, kind)
+                self._count(connection, kind, state.now)
                 return 0.0, Permit(kind, subject, state.now, probe=True)
             rate = connection.execute(sa.select(request_rates).where(request_rates.c.kind == kind)).one()
             ceiling = self._pace.per_minute[kind]
             permit = Permit(kind, subject, state.now, quiet=not state.down_subjects and rate.share >= 1)
             if ceiling <= 0:
-                self._count(connection, kind)
+                self._count(connection, kind, state.now)
                 return 0.0, permit
             step = dt.timedelta(seconds=60 / (ceiling * rate.share))
             taken = max(rate.next_at, state.now)
-            self._count(connection, kind, next_at=taken + step)
+            self._count(connection, kind, state.now, next_at=taken + step)
             wait = (taken - step * (self._pace.burst - 1) - state.now).total_seconds()
             if wait <= 0:
                 return 0.0, permit
@@ -227,9 +231,9 @@ class PostgresBudget:
             return False
 
     @staticmethod
-    def _count(connection: sa.Connection, kind: Kind, **changes: Any) -> None:
+    def _count(connection: sa.Connection, kind: Kind, now: dt.datetime, **changes: Any) -> None:
         change = sa.update(request_rates).where(request_rates.c.kind == kind)
-        connection.execute(change.values(sent=request_rates.c.sent + 1, **changes))
+        connection.execute(change.values(sent=request_rates.c.sent + 1, asked_at=now, **changes))
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[sa.Connection, Any]]:
@@ -237,9 +241,23 @@ class PostgresBudget:
         with transaction(self._engine, _SUBJECT) as connection:
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             connection.execute(sa.select(request_state.c.only_row).with_for_update())
-            # Read after the lock: until then, time goes by.
-            now = sa.func.clock_timestamp().label("now")
-            yield connection, connection.execute(sa.select(request_state, now)).one()
+            yield connection, _state(connection)
+
+
+def _state(connection: sa.Connection) -> Any:
+    """The state, with the present as `now`: to be read after the lock, since until then time goes by."""
+    now = sa.func.clock_timestamp().label("now")
+    asked = sa.select(sa.func.max(request_rates.c.asked_at)).scalar_subquery().label("asked_at")
+    state = connection.execute(sa.select(request_state, asked, now)).one()
+    been = [instant for instant in (state.asked_at, state.paused_at, state.recovered_at) if instant is not None]
+    back = max(been, default=state.now) - state.now
+    if back <= dt.timedelta():
+        return state
+    logger.warning("the database server's clock was set back by %s at least", back)
+    for table in (request_rates, request_state):
+        instants = [column for column in table.c if isinstance(column.type, sa.DateTime)]
+        connection.execute(sa.update(table).values({column: column - back for column in instants}))
+    return connection.execute(sa.select(request_state, sa.literal(state.now).label("now"))).one()
 
 
 def _set(connection: sa.Connection, **values: Any) -> None:

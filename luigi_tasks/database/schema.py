@@ -298,6 +298,11 @@ request_rates = sa.Table(
     sa.Column(
         "throttled", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="answers of status 429, ever"
     ),
+    sa.Column(
+        "asked_at",
+        sa.DateTime(timezone=True),
+        comment="when leave was last asked for; later than now: the clock was set",
+    ),
     sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
 )
 

@@ -156,7 +156,7 @@ class GenerateReport(luigi.Task):
         tickers = document["tickers"]
         settled = tickers.get("done", 0) + tickers.get("retired", 0)
         complete = 0 < tickers["all"] == settled and not document["failures"]
-        outcome = "interrupted" if self.interrupted_by else "complete" if complete else "incomplete"
+        outcome = "complete" if complete else "interrupted" if self.interrupted_by else "incomplete"
         ledger.finish_run(run["run_id"], outcome, trends.summary(document))
         return outcome
 

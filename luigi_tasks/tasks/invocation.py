@@ -3,7 +3,8 @@
 Luigi has no hook for either, so an invocation begins when its parent process first asks one of our tasks whether
 it is complete, and ends with that process: however it ends, short of SIGKILL, the report is written. A signal
 replaces the process by `luigi_tasks.tasks.interrupted`, since an exception raised by a signal handler gets lost
-wherever Python cannot propagate one, as in the callbacks around every fork.
+wherever Python cannot propagate one, as in the callbacks around every fork. SIGUSR1 drains: Luigi takes up no further
+task, and our batches no further ticker.
 
 The parent's death must also be its children's, or they go on writing as orphans while the rerun writes too. Each
 child waits on a pipe that only the parent can write to; the kernel closes it with the parent, whatever killed it.
@@ -19,13 +20,14 @@ import logging
 import multiprocessing
 import os
 import secrets
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import luigi
 import psutil
@@ -71,6 +73,8 @@ class _Invocation:
         self.child = False
         self.worker_id = ""
         self.alive: tuple[int, int] | None = None
+        # Something to read from it, which nobody ever does, tells all children to drain.
+        self.drain: tuple[int, int] | None = None
 
 
 _this = _Invocation()
@@ -115,6 +119,7 @@ def begin(task: PipelineTask) -> None:
     progress.start(chosen.progress_seconds)
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
+    _drain_on_sigusr1()
     atexit.register(_end)
 
 
@@ -146,6 +151,25 @@ def _die_when_closed(reader: int) -> None:
     os._exit(1)
 
 
+def _drain_on_sigusr1() -> None:
+    """Besides what Luigi does on SIGUSR1: its worker, which is there already, asks for no more tasks."""
+    _this.drain = os.pipe()
+    writer, luigis = _this.drain[1], signal.getsignal(signal.SIGUSR1)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        os.write(writer, b"d")
+        if callable(luigis):
+            luigis(number, frame)
+
+    signal.signal(signal.SIGUSR1, handle)
+    signal.siginterrupt(signal.SIGUSR1, False)
+
+
+def draining() -> bool:
+    """Whether the run was told by SIGUSR1 to end what it has begun, and to begin nothing more."""
+    return _this.drain is not None and bool(select.select([_this.drain[0]], [], [], 0)[0])
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _this.parent:
         # A child that was forked a moment ago and still has its parent's handlers.
@@ -160,11 +184,17 @@ def _end() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         progress.stop()
-        write_report(RUN_ID)
+        drained = draining()
+        outcome = write_report(RUN_ID, signal.SIGUSR1.name if drained else "")
+        if drained and outcome != "complete":
+            _exit(128 + signal.SIGUSR1)
 
 
-def write_report(run_id: str, interrupted_by: str = "") -> None:
-    """Write and tell the report of a run that ends now; ends the process with REPORT_FAILED if it cannot be written."""
+def write_report(run_id: str, interrupted_by: str = "") -> str:
+    """Write and tell the report of a run that ends now, and return its outcome.
+
+    Ends the process with REPORT_FAILED if it cannot be written.
+    """
     from luigi_tasks.tasks.generate_report import GenerateReport
 
     try:
@@ -177,12 +207,18 @@ def write_report(run_id: str, interrupted_by: str = "") -> None:
         known = isinstance(error, SecuritiesMasterError)
         logger.error("no report: %s", error, exc_info=None if known else error)
         alert.tell(alert.no_report(run_id, error))
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(REPORT_FAILED)
+        _exit(REPORT_FAILED)
     metrics.keep(document)
     alert.tell(alert.ended(document, page.path), failure=document["outcome"] != "complete")
+    return str(document["outcome"])
+
+
+def _exit(code: int) -> NoReturn:
+    """End with this code in place of Luigi's, which cannot be changed any more."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _require_luigid() -> None:
@@ -213,7 +249,7 @@ def _settle_other_workers() -> None:
             continue
         here = worker.get("host") == socket.gethostname()
         if here:
-            alive = _is_worker(number, worker["started"])
+            alive = _lives_here(worker)
         elif number:
             alive = time.time() - worker["last_active"] < _SILENT_SECONDS
         else:
@@ -267,7 +303,7 @@ def show_failed(task: luigi.Task, words: str) -> None:
 def is_going_on() -> bool:
     """Whether luigid knows a worker that is alive: its process, where that is on this machine."""
     return any(
-        _is_worker(int(worker.get("pid") or 0), worker["started"])
+        _lives_here(worker)
         if worker.get("host") == socket.gethostname()
         else time.time() - worker["last_active"] < _SILENT_SECONDS
         for worker in _workers()
@@ -304,10 +340,13 @@ def _scheduler() -> Any:
     return luigi.rpc.RemoteScheduler(env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/")
 
 
-def _is_worker(number: int, started: float) -> bool:
-    """Whether the process lives and is the one that luigid knows, not a later one of the same number."""
+def _lives_here(worker: dict[str, Any]) -> bool:
+    """Whether its process lives on this machine, and is not a later one of the same number."""
     try:
-        process = psutil.Process(number)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
+        process = psutil.Process(int(worker.get("pid") or 0))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # Once the clock has been set, a process seems to have begun at another time; then only its pings tell.
+        return process.create_time() <= worker["started"] + 1 or _pings(worker)
     except psutil.NoSuchProcess:
         return False

@@ -28,8 +28,8 @@ _STOPPED = 3
 class OneAfterAnother(Generic[Item]):
     """For `items` in turn, calls `work` in another process, and here `tell` of what came of it.
 
-    `work` returns whether the item is done; it must not raise. `limit` says how many seconds it may take. After an item
-    that is not done, `go_on` is asked, there, whether the next one is worth trying. A process takes `at_most` items.
+    `work` returns whether the item is done; it must not raise. `limit` says how many seconds it may take. After each
+    item `go_on`, given whether it is done, is asked there whether to try the next. A process takes `at_most` items.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class OneAfterAnother(Generic[Item]):
         work: Callable[[Item], bool],
         tell: Callable[[Item, Outcome], None],
         limit: Callable[[Item], float],
-        go_on: Callable[[], bool],
+        go_on: Callable[[bool], bool],
         at_most: int,
     ) -> None:
         self._rest = deque(items)
@@ -84,7 +84,7 @@ class OneAfterAnother(Generic[Item]):
                 os.write(writer, _BEGUN)
                 done = self._work(item)
                 os.write(writer, _DONE if done else _FAILED)
-                if not done and not self._go_on():
+                if not self._go_on(done):
                     code = _STOPPED
                     return
             code = 0

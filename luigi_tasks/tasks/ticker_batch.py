@@ -100,7 +100,12 @@ class TickerBatch(PipelineTask):
                 f"{self.task_family} {self.first}", f"{len(watch.failed)} of {len(tickers)} tickers failed"
             )
         if untried:
-            budget().check_patience()
+            if settings.load().source == "yahoo":
+                budget().check_patience()
+            raise StepFailed(
+                f"{self.task_family} {self.first}",
+                f"{len(untried)} of {len(tickers)} tickers were not tried, since the run was told to end",
+            )
 
     def to_do(self) -> list[list[TickerTask]]:
         """Of each ticker that has any, the steps of `storing` that are to be done."""
@@ -162,9 +167,11 @@ def _time_limit(steps: list[TickerTask]) -> float:
     return sum(limits) + _GRACE_SECONDS
 
 
-def _worth_trying() -> bool:
-    """Whether the next ticker is, after one has failed."""
-    if settings.load().source != "yahoo":
+def _worth_trying(done: bool) -> bool:
+    """Whether the next ticker is, after one that is `done` or has failed."""
+    if invocation.draining():
+        return False
+    if done or settings.load().source != "yahoo":
         return True
     try:
         budget().check_patience()

@@ -71,6 +71,16 @@ class Tables:
             rates = connection.execute(sa.select(*columns).order_by("kind")).all()
             return connection.execute(sa.select(request_state)).one(), *rates
 
+    def set_clock_back(self, hours: int) -> None:
+        """As if the server's clock had been: all that is kept lies so much later."""
+        for table in (request_rates, request_state):
+            later = ", ".join(
+                f"{column.name} = {column.name} + make_interval(hours => {hours})"
+                for column in table.c
+                if isinstance(column.type, sa.DateTime)
+            )
+            self.run(f"UPDATE {table.name} SET {later}")
+
     def end_pause(self) -> None:
         """As if the pause had been chosen to be over now."""
         self.run("""
@@ -495,6 +505,44 @@ def test_a_probe_whose_process_died_is_replaced_after_the_lease(
     assert probe.entered >= lease_over
     budget.leave(probe, "answered")
     assert tables.state().trouble is None
+
+
+# -- a clock that is set back
+
+
+def test_the_rate_holds_on_over_a_clock_that_is_set_back(url: str, tables: Tables) -> None:
+    chosen, step = pace(prices=600, burst=2), 0.1
+    before = take(url, chosen, "prices", 3)
+    tables.set_clock_back(hours=1)
+
+    after = take(url, chosen, "prices", 3)
+
+    assert seconds(after[0].entered - before[-1].entered) < 30, "nobody waits for the hour to go by again"
+    assert excess(after, burst=1, step=step) == []
+
+
+def test_a_pause_lasts_as_long_as_it_was_to_though_the_clock_is_set_back(
+    budget: PostgresBudget, tables: Tables
+) -> None:
+    ask(budget, "throttled")
+    tables.set_clock_back(hours=1)
+
+    budget.check_patience()
+
+    assert 10 < tables.one("extract(epoch FROM paused_until - clock_timestamp()) FROM request_state") <= 20
+    tables.end_pause()
+    assert ask(budget, "answered", "BBB").probe
+
+
+def test_a_probe_is_waited_for_no_longer_though_the_clock_is_set_back(budget: PostgresBudget, tables: Tables) -> None:
+    ask(budget, "throttled")
+    tables.end_pause()
+    assert budget.enter("prices", "BBB").probe
+    tables.set_clock_back(hours=1)
+
+    budget.check_patience()
+
+    assert 50 < tables.one("extract(epoch FROM probing_until - clock_timestamp()) FROM request_state") <= 60
 
 
 # -- the share of the rate

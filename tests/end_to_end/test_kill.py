@@ -110,6 +110,31 @@ def test_an_interrupted_run_writes_its_report(workspace: Workspace) -> None:
     assert "Interrupted by SIGTERM" in workspace.command("report").stdout
 
 
+def test_a_run_that_is_drained_ends_what_it_has_begun_and_the_rerun_does_the_rest(
+    workspace: Workspace, undisturbed: dict[str, list[Any]]
+) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+
+    group = kill_after_markers(workspace, signal.SIGUSR1, 10)
+
+    assert group_members(group) == []
+    for download, insert in (("DownloadOhlcv", "InsertOhlcv"), ("DownloadMetadata", "InsertMetadata")):
+        begun, ended = (
+            workspace.query("SELECT ticker FROM task_markers WHERE task_family = :family ORDER BY 1", family=family)
+            for family in (download, insert)
+        )
+        assert 0 < len(begun) < len(TICKERS)
+        assert begun == ended
+    assert workspace.query("SELECT count(*) FROM task_failures") == [0]
+    assert workspace.query("SELECT outcome FROM runs") == ["interrupted"]
+    assert "Interrupted by SIGUSR1" in workspace.command("report").stdout
+    before = workspace.query("SELECT task_id, done_at FROM task_markers")
+    assert workspace.run(*ARGUMENTS).code == 0
+    assert workspace.tables() == undisturbed
+    assert set(before) <= set(workspace.query("SELECT task_id, done_at FROM task_markers"))
+
+
 def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(workspace: Workspace) -> None:
     prepare(workspace)
     assert workspace.command("up").returncode == 0

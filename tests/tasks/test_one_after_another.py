@@ -49,7 +49,7 @@ def outcomes(
         work=lambda item: WORK[item](),
         tell=lambda item, outcome: told.append((item, outcome)),
         limit=lambda item: limit,
-        go_on=lambda: go_on,
+        go_on=lambda done: done or go_on,
         at_most=at_most,
     ).run()
     return told, untried
@@ -67,7 +67,7 @@ def test_each_item_is_worked_on_once_in_order_and_so_many_in_one_process(tmp_pat
             print(item, os.getpid(), file=file)
         return True
 
-    OneAfterAnother(range(5), work, lambda item, outcome: None, lambda item: FOREVER, lambda: True, 2).run()
+    OneAfterAnother(range(5), work, lambda item, outcome: None, lambda item: FOREVER, lambda done: True, 2).run()
 
     items, processes = zip(*map(str.split, seen.read_text().splitlines()), strict=True)
     assert items == ("0", "1", "2", "3", "4")
@@ -98,6 +98,21 @@ def test_after_a_failure_it_stops_if_nothing_more_is_worth_trying() -> None:
     assert untried == ["good", "good"]
 
 
+def test_it_stops_after_one_that_is_done_if_it_is_told_to() -> None:
+    told: list[Outcome] = []
+
+    untried = OneAfterAnother(
+        "abc",
+        lambda item: True,
+        lambda item, outcome: told.append(outcome),
+        lambda item: FOREVER,
+        lambda done: False,
+        1,
+    ).run()
+
+    assert (told, untried) == (["done"], ["b", "c"])
+
+
 def test_nobody_is_left_behind() -> None:
     before = set(psutil.Process().children())
 
@@ -110,7 +125,7 @@ def test_the_process_dies_with_whoever_watches_it() -> None:
     program = (
         "import time; from luigi_tasks.tasks.one_after_another import OneAfterAnother;"
         "OneAfterAnother([1], lambda item: print('begun', flush=True) or time.sleep(600), print,"
-        " lambda item: 600, lambda: True, 10).run()"
+        " lambda item: 600, lambda done: True, 10).run()"
     )
     watcher = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert watcher.stdout is not None
