@@ -10,8 +10,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from crashes.faults import ALL, free_disk
+from crashes.faults import ALL, undo
 from crashes.store import Store, Violation
+from tests.yahoo.server import LoopbackYahoo
 
 _MOST_BEFORE_A_RERUN = 4
 """So many strikes in a row at one store, at most, before a run is left alone and must finish."""
@@ -30,7 +31,8 @@ class Campaign:
         self.tables = store.tables()
         self.struck: Counter[str] = Counter()
         self.too_late = self.reruns = 0
-        names = [name for name in ALL if store.own_disk or name != "fill_disk"]
+        possible = {"fill_disk": store.own_disk, "set_clock": store.own_clock}
+        names = [name for name in ALL if possible.get(name, True)]
         # Each as often as any other, in an order drawn at random.
         self._deck = [names[place % len(names)] for place in range(len(names) * 50)]
         self.draw.shuffle(self._deck)
@@ -47,7 +49,7 @@ class Campaign:
         else:
             self.too_late += 1
         self.store.end(run)
-        free_disk(self.store)
+        undo(self.store)
         self.store.up()
         self.store.check()
         self._keeps(before)
@@ -55,13 +57,16 @@ class Campaign:
 
     def finish(self) -> None:
         """A run that is left alone does what is missing, no more, and the tables are those of an undisturbed one."""
-        before = self.store.markers()
+        before, downloaded = self.store.markers(), self.store.downloaded()
+        self.store.forget_requests()
         run = self.store.run()
         self.reruns += 1
         if run.code:
             raise Violation(f"the rerun failed: {run}")
         self.store.check()
         self._keeps(before)
+        if again := self.store.asked_again(downloaded):
+            raise Violation(f"asked for again, though it was there: {again}")
         if self.store.tables() != self.tables:
             raise Violation("the tables are not those of an undisturbed run")
 
@@ -77,13 +82,18 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=100, help="how many strikes (default: 100, some 20 minutes)")
     parser.add_argument("--seed", type=int, default=0, help="what the moments are drawn from")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="crashes-", ignore_cleanup_errors=True) as folder:
-        store = Store(Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="crashes-", ignore_cleanup_errors=True) as folder,
+        LoopbackYahoo(Path(folder) / "yahoo") as yahoo,
+    ):
+        store = Store(Path(folder), yahoo)
         number = 0
         try:
             campaign = Campaign(store, given.seed)
             if not store.own_disk:
                 print("a disk of its own cannot be mounted here: it is never full", flush=True)
+            if not store.own_clock:
+                print("there is no C compiler: no clock is set", flush=True)
             while number < given.times:
                 store.empty()
                 share = 1.0

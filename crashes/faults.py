@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 import psutil
 
-from crashes.store import Store
+from crashes.store import Store, Violation
 from luigi_tasks.database import embedded
+from luigi_tasks.tasks.invocation import ALREADY_RUNNING
 
 Fault: TypeAlias = Callable[[Store, subprocess.Popen[str], random.Random], None]
 
@@ -88,9 +89,27 @@ def fill_disk(store: Store, run: subprocess.Popen[str], draw: random.Random) -> 
             file.write(block)
 
 
-def free_disk(store: Store) -> None:
-    """Undo `fill_disk`."""
+def drain(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGUSR1: it ends what it has begun."""
+    run.send_signal(signal.SIGUSR1)
+
+
+def start_again(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """The same command once more, as by cron and by hand: it does nothing, unless the first one has just ended."""
+    second = store.run()
+    if second.code != ALREADY_RUNNING and run.poll() is None:
+        raise Violation(f"a second run beside the first one: {second}")
+
+
+def set_clock(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """All clocks, the servers' too, are put back or forward, by seconds or by days."""
+    store.set_clock(draw.choice((-1, 1)) * draw.choice((5, 3600, 40 * 86400)))
+
+
+def undo(store: Store) -> None:
+    """What does not end with the run: a full disk, a wrong clock."""
     (store.var / _FILLER).unlink(missing_ok=True)
+    store.set_clock(0)
 
 
 ALL: dict[str, Fault] = {
@@ -105,5 +124,8 @@ ALL: dict[str, Fault] = {
         kill_postgres,
         stop_postgres_at_once,
         fill_disk,
+        drain,
+        start_again,
+        set_clock,
     )
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,12 +19,14 @@ import pyarrow.parquet as pq
 from luigi_tasks.database import embedded
 from tests.conftest import make_bars
 from tests.workspace import Finished, Workspace
+from tests.yahoo.server import LoopbackYahoo
 
 TICKERS = [f"T{number:02}" for number in range(16)]
 LAST, DAYS = "2024-03-15", 250
 ARGUMENTS = ("--date", LAST, "--years-back", "2")
 DISK_BYTES = 600 * 2**20
 
+_CLOCK = struct.Struct("=q")
 _ENDS_SECONDS = 180
 _GONE_SECONDS = 15
 
@@ -54,19 +58,38 @@ class Violation(AssertionError):
 
 
 class Store:
-    """One store with an embedded server of its own, on a disk of its own where that may be mounted."""
+    """One store with an embedded server of its own, filled from a Yahoo on loopback.
 
-    def __init__(self, folder: Path) -> None:
+    Its disk and its clock are its own, too, where a disk may be mounted and a C compiler is there.
+    """
+
+    def __init__(self, folder: Path, yahoo: LoopbackYahoo) -> None:
         self.workspace = Workspace(folder, "")
-        self.workspace.environment = {"DATABASE_URL": ""}
+        self.workspace.environment = {"DATABASE_URL": "", **yahoo.environment()}
+        self._clock, library = folder / "clock", folder / "clock.so"
+        self._clock.write_bytes(bytes(_CLOCK.size))
+        compiler = [
+            "cc",
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-o",
+            str(library),
+            str(Path(__file__).with_name("clock.c")),
+            "-ldl",
+        ]
+        self.own_clock = shutil.which("cc") is not None and subprocess.run(compiler).returncode == 0
+        if self.own_clock:
+            self.workspace.environment |= {"LD_PRELOAD": str(library), "CRASHES_CLOCK": str(self._clock)}
         self.var = self.workspace.store
         self.var.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(self.var)]
         self.own_disk = subprocess.run(mount, capture_output=True).returncode == 0
-        self.workspace.use_files({name: make_bars(days=DAYS, seed=seed) for seed, name in enumerate(TICKERS)})
-        companies = folder / "companies.csv"
-        companies.write_text("ticker,sector\n" + "".join(f"{name},S{name}\n" for name in TICKERS))
-        self.workspace.set("Market", metadata_path=str(companies))
+        self._yahoo = yahoo
+        for seed, name in enumerate(TICKERS):
+            yahoo.add(name, make_bars(days=DAYS, seed=seed), info={"sector": f"S{name}"})
+        self.workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(TICKERS)}]}}\n")
+        self.workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0", first_pause="0.2", longest_pause="1")
         self.workspace.set("Batches", size="4")
         self.up()
 
@@ -74,6 +97,11 @@ class Store:
     def postgres(self) -> psutil.Process:
         """The server's first process."""
         return psutil.Process(int((self.var / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+    def set_clock(self, seconds: int) -> None:
+        """By so many seconds wrong, for all processes at once."""
+        with self._clock.open("r+b") as file:
+            file.write(_CLOCK.pack(seconds))
 
     def close(self) -> None:
         self.workspace.command("down")
@@ -125,6 +153,19 @@ class Store:
                 if mine and process.status() != psutil.STATUS_ZOMBIE and "RunAll" in process.cmdline():
                     found.append(process)
         return found
+
+    def downloaded(self) -> set[str]:
+        """Tickers whose bars need not be asked for again: they are in a file, or in the table."""
+        files = (path for path in self._targets() if "raw_bars" in path.parts)
+        stored = self._query("SELECT ticker FROM task_markers WHERE task_family = 'InsertOhlcv'")
+        return {path.stem for path in files} | {ticker for (ticker,) in stored}
+
+    def asked_again(self, tickers: set[str]) -> list[str]:
+        """Those of these tickers whose bars were asked for since `forget_requests`."""
+        return sorted(ticker for ticker in tickers if self._yahoo.count("chart", ticker))
+
+    def forget_requests(self) -> None:
+        self._yahoo.forget_requests()
 
     def tables(self) -> dict[str, list[Any]]:
         return self.workspace.tables()
