@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -95,14 +96,13 @@ class YahooSource:
             return None
         except Exception as error:
             if _gives_no_reason(error):
-                _require_silence(ticker, stock.history_metadata, start, end)
+                with _reading_meta(ticker):
+                    _require_silence(ticker, stock.history_metadata, start, end)
                 return None
             self._raise_ours(ticker, error)
-        try:
+        with _reading_meta(ticker):
             unfinished = _unfinished_session(meta)
             facts = _facts(meta, unfinished)
-        except (KeyError, ValueError, TypeError) as error:
-            raise AnswerNotUnderstood(ticker, f"the answer's meta is odd ({in_a_line(error)})") from error
         found = _bars_from(ticker, frame)
         day = found["date"].dt.date
         found = found[(day >= start) & (day <= end) & (day < _first_not_over(found, facts, unfinished))]
@@ -194,15 +194,27 @@ def _first_not_over(found: pd.DataFrame, facts: Mapping[str, str | None], unfini
     return first
 
 
+@contextmanager
+def _reading_meta(ticker: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise AnswerNotUnderstood(ticker, f"the answer's meta is odd ({in_a_line(error)})") from error
+
+
 def _facts(meta: Mapping[str, Any], unfinished: dt.date | None) -> dict[str, str | None]:
     """What the answer says of the security; see `luigi_tasks.bars.FACTS`."""
+    texts = {name: meta.get(name) for name in ("longName", "shortName", "instrumentType", "exchangeName", "currency")}
+    for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{name} is {str(text)[:40]!r}")
     zone = str(meta["exchangeTimezoneName"])
     last = _day(meta.get("regularMarketTime"), zone)
     return {
-        "name": meta.get("longName") or meta.get("shortName"),
-        "quote_type": meta.get("instrumentType"),
-        "exchange": meta.get("exchangeName"),
-        "currency": meta.get("currency"),
+        "name": texts["longName"] or texts["shortName"],
+        "quote_type": texts["instrumentType"],
+        "exchange": texts["exchangeName"],
+        "currency": texts["currency"],
         "time_zone": zone,
         "first_trade_date": _day(meta.get("firstTradeDate"), zone),
         # The session that is not over has no bar yet.
@@ -231,6 +243,8 @@ def _unfinished_session(meta: Mapping[str, Any]) -> dt.date | None:
 def _instant(value: Any) -> pd.Timestamp:
     """yfinance turns the epoch seconds of the answer into Timestamps, in some answers."""
     at = pd.Timestamp(value, unit="s") if isinstance(value, (int, float)) else pd.Timestamp(value)
+    if at is pd.NaT:
+        raise ValueError(f"{value!r} is no instant")
     return at.tz_localize("UTC") if at.tzinfo is None else at
 
 
