@@ -11,7 +11,6 @@ import io
 import json
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,27 +20,13 @@ import pytest
 from luigi_tasks.database.engine import create_database
 from tests.conftest import make_bars
 from tests.fuzzing import as_bytes, damaged, numbers, spoiled, spoiled_rows
-from tests.workspace import BIN, REPOSITORY, Workspace
+from tests.steps import Steps
+from tests.workspace import Workspace
 from tests.yahoo.answers import CRUMB, Answer
 from tests.yahoo.server import LoopbackYahoo
 
 SEEDS = range(int(os.environ.get("FUZZ_SEEDS", "40")))
 DAY, FIRST_DAY = "2024-03-15", "2023-03-15"
-
-# Each line it reads is a ticker; it does that ticker's steps, as a batch does them, and writes a line.
-CHILD = f"""
-import datetime as dt, sys
-from luigi_tasks import InsertMetadata, InsertOhlcv
-from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.tasks import ticker_batch
-from luigi_tasks.tasks.base import database_url
-Ledger(database_url()).migrate()
-day = dt.date.fromisoformat("{DAY}")
-for line in sys.stdin:
-    for family in (InsertOhlcv, InsertMetadata):
-        ticker_batch.work([family(ticker=line.strip(), date=day, years_back=1)])
-    print("done", flush=True)
-"""
 
 IMPOSSIBLE = """
     SELECT ticker, ohlcv.* FROM ohlcv JOIN securities USING (security_id) WHERE NOT coalesce(
@@ -52,48 +37,11 @@ IMPOSSIBLE = """
 """
 
 
-class Pipeline:
-    """The steps of one ticker after another, in one process."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self.child = subprocess.Popen(
-            [str(BIN / "python"), "-c", CHILD],
-            cwd=REPOSITORY,
-            env=workspace.env(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def do(self, ticker: str) -> list[tuple[str, str]]:
-        """(step, kind) of what has failed. Raises AssertionError if the process has died."""
-        assert self.child.stdin is not None
-        assert self.child.stdout is not None
-        self.child.stdin.write(f"{ticker}\n")
-        self.child.stdin.flush()
-        assert self.child.stdout.readline() == "done\n", "the process has died"
-        return self.workspace.query(
-            "SELECT task_family, kind || ': ' || reason FROM task_failures WHERE ticker = :ticker", ticker=ticker
-        )
-
-    def end(self) -> None:
-        self.child.kill()
-        self.child.communicate()
-
-    def bars(self, ticker: str) -> list[Any]:
-        return self.workspace.query(
-            "SELECT open, high, low, close FROM ohlcv JOIN securities USING (security_id) WHERE ticker = :ticker",
-            ticker=ticker,
-        )
-
-
-class YahooPipeline(Pipeline):
-    """Against a Yahoo whose answers are given."""
-
-    def __init__(self, workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-        super().__init__(workspace)
-        self.yahoo = yahoo
+def bars(steps: Steps, ticker: str) -> list[Any]:
+    return steps.workspace.query(
+        "SELECT open, high, low, close FROM ohlcv JOIN securities USING (security_id) WHERE ticker = :ticker",
+        ticker=ticker,
+    )
 
 
 def new_workspace(folders: pytest.TempPathFactory, postgres_url: str, name: str) -> Workspace:
@@ -102,16 +50,15 @@ def new_workspace(folders: pytest.TempPathFactory, postgres_url: str, name: str)
 
 
 @pytest.fixture(scope="module")
-def of_files(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Pipeline]:
+def of_files(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Steps]:
     workspace = new_workspace(tmp_path_factory, postgres_url, "fuzzed_files")
     workspace.use_files({"AAA": make_bars(days=12)})
-    made = Pipeline(workspace)
-    yield made
-    made.end()
+    with Steps(workspace, DAY) as steps:
+        yield steps
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[YahooPipeline]:
+def of_yahoo(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[tuple[Steps, LoopbackYahoo]]:
     workspace = new_workspace(tmp_path_factory, postgres_url, "fuzzed_yahoo")
     workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0", first_pause="0.05", longest_pause="0.1")
     workspace.set("Yahoo", request_timeout="5")
@@ -119,21 +66,20 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Ite
     workspace.set("DownloadMetadata", attempts="1")
     with LoopbackYahoo(workspace.folder / "yahoo") as yahoo:
         workspace.environment = yahoo.environment()
-        made = YahooPipeline(workspace, yahoo)
-        yield made
-        made.end()
+        with Steps(workspace, DAY) as steps:
+            yield steps, yahoo
 
 
-def served(pipeline: YahooPipeline, ticker: str, endpoint: str) -> dict[str, Any]:
+def served(yahoo: LoopbackYahoo, ticker: str, endpoint: str) -> dict[str, Any]:
     """The good answer."""
-    pipeline.yahoo.add(ticker, make_bars(days=12), info={"sector": "Energy", "marketCap": 10**9, "beta": 1.25})
+    yahoo.add(ticker, make_bars(days=12), info={"sector": "Energy", "marketCap": 10**9, "beta": 1.25})
     query = {
         "chart": {"period1": "0", "period2": str(2**33), "interval": "1d", "events": "div,splits"},
         "summary": {"crumb": CRUMB, "modules": "quoteType,assetProfile"},
     }[endpoint]
     path = {"chart": "/v8/finance/chart", "summary": "/v10/finance/quoteSummary"}[endpoint]
     asked = "&".join(f"{name}={value}" for name, value in query.items())
-    answer = pipeline.yahoo.respond("query2.finance.yahoo.com", f"{path}/{ticker}?{asked}", "A3=loopback")
+    answer = yahoo.respond("query2.finance.yahoo.com", f"{path}/{ticker}?{asked}", "A3=loopback")
     assert isinstance(answer, Answer)
     document: dict[str, Any] = json.loads(answer.body)
     return document
@@ -145,38 +91,40 @@ def unforeseen(failures: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_chart_is_stored_or_refused_with_a_reason(pipeline: YahooPipeline, seed: int) -> None:
+def test_a_chart_is_stored_or_refused_with_a_reason(of_yahoo: tuple[Steps, LoopbackYahoo], seed: int) -> None:
+    steps, yahoo = of_yahoo
     draw, ticker = random.Random(seed), f"C{seed}"
-    document = served(pipeline, ticker, "chart")
+    document = served(yahoo, ticker, "chart")
     for _ in range(draw.choice((1, 1, 2, 5))):
         document = spoiled(document, draw)
     body = as_bytes(document, draw)
-    pipeline.yahoo.fault(ticker, Answer(200, body, "application/json"), endpoint="chart")
+    yahoo.fault(ticker, Answer(200, body, "application/json"), endpoint="chart")
 
-    failures = pipeline.do(ticker)
+    failures = steps.do(ticker)
 
     assert unforeseen(failures) == []
     assert [step for step, _ in failures if step == "DownloadMetadata"] == []
-    assert bool(pipeline.bars(ticker)) != any(step != "DownloadMetadata" for step, _ in failures)
-    assert pipeline.workspace.query(IMPOSSIBLE, first=FIRST_DAY, last=DAY) == []
+    assert bool(bars(steps, ticker)) != any(step != "DownloadMetadata" for step, _ in failures)
+    assert steps.workspace.query(IMPOSSIBLE, first=FIRST_DAY, last=DAY) == []
     known = numbers(document)
-    assert [bar for bar in pipeline.bars(ticker) if not known.issuperset(bar)] == []
+    assert [bar for bar in bars(steps, ticker) if not known.issuperset(bar)] == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_company_data_is_stored_or_refused_with_a_reason(pipeline: YahooPipeline, seed: int) -> None:
+def test_company_data_is_stored_or_refused_with_a_reason(of_yahoo: tuple[Steps, LoopbackYahoo], seed: int) -> None:
+    steps, yahoo = of_yahoo
     draw, ticker = random.Random(1000 + seed), f"S{seed}"
-    document = served(pipeline, ticker, "summary")
+    document = served(yahoo, ticker, "summary")
     for _ in range(draw.choice((1, 1, 2, 5))):
         document = spoiled(document, draw)
     body = as_bytes(document, draw)
-    pipeline.yahoo.fault(ticker, replace(Answer(200, body), content_type="application/json"), endpoint="summary")
+    yahoo.fault(ticker, replace(Answer(200, body), content_type="application/json"), endpoint="summary")
 
-    failures = pipeline.do(ticker)
+    failures = steps.do(ticker)
 
     assert unforeseen(failures) == []
     assert {step for step, _ in failures} <= {"DownloadMetadata", "InsertMetadata"}
-    stored = pipeline.workspace.query(
+    stored = steps.workspace.query(
         "SELECT count(*) FROM security_metadata JOIN securities USING (security_id) WHERE ticker = :ticker",
         ticker=ticker,
     )
@@ -184,7 +132,7 @@ def test_company_data_is_stored_or_refused_with_a_reason(pipeline: YahooPipeline
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_file_is_stored_or_refused_with_a_reason(of_files: Pipeline, seed: int) -> None:
+def test_a_file_is_stored_or_refused_with_a_reason(of_files: Steps, seed: int) -> None:
     draw, ticker, text = random.Random(2000 + seed), f"F{seed}", io.StringIO()
     rows = make_bars(days=12).astype(str)
     table = spoiled_rows([list(rows.columns), *rows.to_numpy().tolist()], draw)
@@ -195,5 +143,5 @@ def test_a_file_is_stored_or_refused_with_a_reason(of_files: Pipeline, seed: int
     failures = of_files.do(ticker)
 
     assert unforeseen(failures) == []
-    assert bool(of_files.bars(ticker)) != bool(failures)
+    assert bool(bars(of_files, ticker)) != bool(failures)
     assert of_files.workspace.query(IMPOSSIBLE, first=FIRST_DAY, last=DAY) == []
