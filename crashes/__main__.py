@@ -104,7 +104,8 @@ def main() -> None:
                 campaign.finish()
                 print(f"{number} of {given.times} strikes, {campaign.reruns} reruns: all is well", flush=True)
         except Violation as violation:
-            sys.exit(f"seed {given.seed}, strike {number}: {violation}")
+            kept = store.keep_logs(Path("var/crashes") / f"seed-{given.seed}-strike-{number}")
+            sys.exit(f"seed {given.seed}, strike {number}: {violation}\nlogs: {kept}")
         finally:
             store.close()
     for name, count in sorted(campaign.struck.items()):

@@ -103,6 +103,14 @@ class Store:
         with self._clock.open("r+b") as file:
             file.write(_CLOCK.pack(seconds))
 
+    def keep_logs(self, folder: Path) -> Path:
+        """Copy what the run, luigid and PostgreSQL have written of themselves; returns where to."""
+        shutil.copytree(self.var / "logs", folder, dirs_exist_ok=True)
+        for log in (self.var / "luigid" / "luigid.log", self.var / "postgres" / "log"):
+            if log.is_file():
+                shutil.copy(log, folder / f"{log.parent.name}.txt")
+        return folder
+
     def close(self) -> None:
         self.workspace.command("down")
         self.workspace.__exit__(None, None, None)

@@ -117,6 +117,10 @@ class Quality(luigi.Config):
     most_bad_share: float = luigi.FloatParameter(
         default=0.05, description="share of bars, and at least five, that may be quarantined before the whole ticker is"
     )
+    docs_seconds: float = luigi.FloatParameter(
+        default=30.0,
+        description="seconds that a run spends at its end on Great Expectations' Data Docs; 0: it makes none",
+    )
 
 
 class Database(luigi.Config):
@@ -201,6 +205,7 @@ class Settings:
     files_volume_unit: float
     suite_file: Path
     most_bad_share: float
+    docs_seconds: float
     pace: Pace
     refresh_days: int
     overlap_sessions: int
@@ -248,6 +253,8 @@ def load() -> Settings:
     progress, metrics = _read(Progress), _read(Metrics)
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
+    if not quality.docs_seconds >= 0:
+        raise ConfigurationError("[Quality] docs_seconds", f"{quality.docs_seconds} is no number from 0 up")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", market.name):
         raise ConfigurationError("[Market] name", f"{market.name!r} cannot name a folder", "Use letters, digits, . _ -")
     if not 0 < progress.log_seconds < float("inf"):
@@ -273,6 +280,7 @@ def load() -> Settings:
         files_volume_unit=market.volume_unit,
         suite_file=Path(quality.suite).absolute(),
         most_bad_share=quality.most_bad_share,
+        docs_seconds=quality.docs_seconds,
         pace=_pace(market.request_timeout),
         refresh_days=company.refresh_days,
         overlap_sessions=history.overlap_sessions,

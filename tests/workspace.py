@@ -46,6 +46,8 @@ class Workspace:
             },
             "Store": {"root": str(folder / "var")},
             "Universe": {"file": str(self.universe)},
+            # Pages that few tests look at; see `with_data_docs`.
+            "Quality": {"docs_seconds": "0"},
             "Retry": {"first_wait": "0.05", "longest_wait": "0.2"},
         }
         self.universe.write_text("groupings:\n  all: {tickers: [AAA, BBB, CCC]}\n")
@@ -68,6 +70,10 @@ class Workspace:
     def set(self, section: str, **values: str) -> None:
         """Lay settings over luigi.cfg."""
         self.sections.setdefault(section, {}).update(values)
+
+    def with_data_docs(self) -> None:
+        """Have runs make Data Docs, as they do by default."""
+        self.set("Quality", docs_seconds="30")
 
     def use_files(self, frames: dict[str, pd.DataFrame]) -> Path:
         """Make {ticker: bars} the source, as one CSV file a ticker, and the universe."""

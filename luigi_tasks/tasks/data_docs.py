@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 MOST_WITH_FINDINGS = 25
 MOST_CLEAN = 2
 """Tickers without a finding that have a page, so that a clean run has something to show."""
-_MOST_SECONDS = 30.0
-"""A run does not wait longer for the pages of its tickers. One takes a third of a second of CPU."""
 
 _PAGE = "data_docs/index.html"
 
@@ -36,15 +34,17 @@ def link(folder: Path) -> str:
 def at_end(document: dict[str, Any], folder: Path) -> None:
     """Make the Data Docs of a run that ends now, for what it has validated; a failure is a line in the log.
 
-    Where the run has had no use for Great Expectations, which takes seconds to load, it has validated nothing, or was
-    interrupted.
+    A ticker's page takes a third of a second of CPU; a run that has had `docs_seconds` of it begins no further one, and
+    with 0 it makes none. Where the run has had no use for Great Expectations, which takes seconds to load, it has
+    validated nothing, or was interrupted.
     """
-    if "great_expectations" not in sys.modules:
+    most_seconds = settings.load().docs_seconds
+    if not most_seconds or "great_expectations" not in sys.modules:
         return
     try:
         found = _verdicts(document, ("succeeded", "failed"))
         if found:
-            _, differing = _build(folder, document, found, _worth_showing(found), _MOST_SECONDS)
+            _, differing = _build(folder, document, found, _worth_showing(found), most_seconds)
             if differing:
                 logger.warning("Data Docs do not say what the verdict did: %s", ", ".join(differing))
     except Exception as error:

@@ -190,7 +190,7 @@ def test_a_database_made_as_told_can_be_filled_by_its_owner_and_read_by_who_only
     for statement in second:
         execute(postgres_url.replace("/postgres?", "/securities?"), statement)
 
-    readers = owners.replace("securities:@", "analyst:@")
+    readers = owners.replace("securities:@", "reporting:@")
     assert execute(readers, "SELECT count(*) FROM ohlcv") == [(0,)]
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
         execute(readers, "DELETE FROM ohlcv")

@@ -39,6 +39,7 @@ def with_a_bad_bar(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_a_run_ends_with_data_docs_that_say_what_it_found_and_a_rerun_makes_none(workspace: Workspace) -> None:
+    workspace.with_data_docs()
     condemned = make_bars(days=40, seed=3).assign(low=1000.0)
     frames = {"AAA": with_a_bad_bar(make_bars(days=40)), "BBB": make_bars(days=40, seed=2), "CCC": condemned}
     workspace.use_files(frames)
@@ -82,6 +83,7 @@ def test_a_run_ends_with_data_docs_that_say_what_it_found_and_a_rerun_makes_none
 
 
 def test_pages_of_a_later_day_see_the_stored_bars_around_it_as_the_run_did(workspace: Workspace) -> None:
+    workspace.with_data_docs()
     whole = make_bars(days=120)
     prices = ["open", "high", "low", "close", "volume"]
     # Five sessions of one bar, of which the second day's answer has only the last.
@@ -110,6 +112,7 @@ def test_pages_of_a_later_day_see_the_stored_bars_around_it_as_the_run_did(works
 
 
 def test_data_docs_that_cannot_be_made_cost_one_line(workspace: Workspace) -> None:
+    workspace.with_data_docs()
     workspace.use_files({"AAA": make_bars()})
     assert workspace.run("--date", AS_OF, *ARGUMENTS).code == 0
     folder = latest(workspace)

@@ -37,6 +37,7 @@ def test_a_run_stores_every_bar_and_a_rerun_does_nothing(workspace: Workspace, f
 
     assert first.code == 0, first
     assert "All 3 tickers are stored" in first.out
+    assert not list(workspace.store.glob("reports/*/data_docs")), "with docs_seconds 0 there are none"
     for ticker, frame in frames.items():
         stored = workspace.query(
             "SELECT open, high, low, close, adj_close, volume FROM ohlcv JOIN securities USING (security_id) "
