@@ -100,7 +100,8 @@ def to_arrow(bars: pd.DataFrame) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid: a volume is not a whole number.
     """
-    return pa.Table.from_pandas(bars, schema=ARROW_SCHEMA, preserve_index=False, safe=True)
+    # One thread: starting others takes longer than some thousand rows.
+    return pa.Table.from_pandas(bars, schema=ARROW_SCHEMA, preserve_index=False, safe=True, nthreads=1)
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:

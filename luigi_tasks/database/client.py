@@ -436,9 +436,14 @@ def _digest(latest: pd.DataFrame) -> str | None:
     """Of the latest bars; None where they are too few or too flat to tell one security from another."""
     if len(latest) < _DIGEST_BARS or latest["close"].nunique() < _DIGEST_CLOSES:
         return None
-    columns = [name for name in bars.COLUMNS if name not in ("adj_close", "dividends", "stock_splits")]
-    text = latest[columns].to_csv(index=False, header=False, float_format="%.17g", date_format="%Y-%m-%d")
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Column by column, and by hand: pandas takes a hundred times as long to write twenty rows.
+    days = latest["date"].to_numpy().astype("datetime64[D]").astype(str)
+    prices = zip(*(latest[name].tolist() for name in bars.PRICES), strict=True)
+    lines = (
+        f"{day},{','.join(f'{price:.17g}' for price in of_day)},{volume}\n"
+        for day, of_day, volume in zip(days, prices, latest["volume"].tolist(), strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _result(affected: int, message: str) -> Result:

@@ -110,7 +110,8 @@ PRICE_CHECKS = {
 ohlcv = sa.Table(
     "ohlcv",
     metadata,
-    _security_id(),
+    # No foreign key, which would be asked about for every bar: triggers keep what it would (migration 0007).
+    sa.Column("security_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="of a row in securities"),
     sa.Column("date", sa.Date, primary_key=True, comment="The session's calendar day where the security is traded"),
     sa.Column("open", sa.Double, nullable=False),
     sa.Column("high", sa.Double, nullable=False),
@@ -138,6 +139,7 @@ ohlcv = sa.Table(
     sa.Index("ohlcv_date_idx", "date"),
     comment="Daily bars; prices as the source states them (Yahoo: adjusted for splits only)",
 )
+ohlcv.add_is_dependent_on(securities)
 
 ohlcv_revisions = sa.Table(
     "ohlcv_revisions",

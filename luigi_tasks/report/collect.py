@@ -201,7 +201,7 @@ def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
     chosen = securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text)))
     bars = (
         sa.select(securities.c.ticker, sa.func.count(), sa.func.min(ohlcv.c.date), sa.func.max(ohlcv.c.date))
-        .join_from(ohlcv, securities)
+        .join_from(ohlcv, securities, ohlcv.c.security_id == securities.c.security_id)
         .group_by(securities.c.ticker)
     )
     companies = sa.select(sa.func.count(security_metadata.c.security_id.distinct())).join_from(

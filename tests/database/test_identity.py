@@ -249,6 +249,22 @@ def test_dates_written_in_two_ways_are_dates(client: YfinanceClient, emptied_url
     assert sessions(emptied_url) == DAYS
 
 
+def test_a_series_is_known_by_the_digest_that_earlier_versions_gave_it(
+    client: YfinanceClient, emptied_url: str
+) -> None:
+    numbers = pd.Series(range(20))
+    frame = make_bars(days=20, last="2024-01-26").assign(
+        **{name: price + numbers / 7 for name, price in {"open": 10, "high": 12, "low": 9, "close": 11}.items()},
+        volume=10**12 + numbers,
+    )
+
+    client.insert_ohlcv("AAA", frame)
+
+    with engine_for(emptied_url).connect() as connection:
+        digest = connection.scalar(sa.text("SELECT series_digest FROM securities WHERE ticker = 'AAA'"))
+    assert digest == "3c4027bb3de3cf3395287d8dcffa90babbe45db4df617403fec8b3244d88d138"
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_bars_of_another_ticker_are_refused(client: YfinanceClient, emptied_url: str, name: str) -> None:
     client.insert_ohlcv("AAA", said(make_bars()))
