@@ -158,7 +158,8 @@ def _stored(names: list[str]) -> tuple[dict[str, Any], set[str]]:
     """{ticker: its last session}, and those that failed last; both empty where no database answers."""
     try:
         url = embedded.url(settings.load())
-        return dict(Coverage(url).last_sessions(names)), Ledger(url).failed_last(names)
+        ends = Coverage(url).ends(names)
+        return {name: last for name, (_, last) in ends.items()}, Ledger(url).failed_last(names)
     except SecuritiesMasterError as error:
         click.echo(f"what is stored is not known: {error}", err=True)
         return {}, set()

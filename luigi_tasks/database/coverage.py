@@ -37,12 +37,12 @@ _CLOSES = f"""
     GROUP BY ticker
 """
 
-# The last bar by one look into the index for each: the table may have millions.
-_LAST_SESSIONS = f"""
-    SELECT ticker, newest.date AS last
+# By two looks into the index for each: the table may have millions of bars.
+_ENDS = f"""
+    SELECT ticker, ends.first, ends.last
     FROM securities,
-    LATERAL (SELECT date FROM ohlcv WHERE security_id = securities.security_id ORDER BY date DESC LIMIT 1) AS newest
-    WHERE {_OF_THESE}
+    LATERAL (SELECT min(date) AS first, max(date) AS last FROM ohlcv WHERE security_id = securities.security_id) AS ends
+    WHERE {_OF_THESE} AND ends.first IS NOT NULL
 """
 
 _QUARANTINED = f"""
@@ -100,9 +100,9 @@ class Coverage:
         """{ticker: the last close of each month from that day on}, adjusted where the source says how."""
         return {row.ticker: row.closes for row in self._rows(_CLOSES, tickers=list(tickers), since=since)}
 
-    def last_sessions(self, tickers: Collection[str]) -> dict[str, dt.date]:
-        """{ticker: day of its last bar}."""
-        return {row.ticker: row.last for row in self._rows(_LAST_SESSIONS, tickers=list(tickers))}
+    def ends(self, tickers: Collection[str]) -> dict[str, tuple[dt.date, dt.date]]:
+        """{ticker: days of its first and its last bar}, of those that have any."""
+        return {row.ticker: (row.first, row.last) for row in self._rows(_ENDS, tickers=list(tickers))}
 
     def quarantined(self, tickers: Collection[str]) -> list[dict[str, Any]]:
         """The bars in quarantine: ticker, date, open, high, low, close, broken ([{rule, value, threshold}])."""

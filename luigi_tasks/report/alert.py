@@ -20,7 +20,7 @@ from luigi_tasks.errors import (
     ProviderDown,
     SecuritiesMasterError,
 )
-from luigi_tasks.report.render import headline
+from luigi_tasks.report.render import bars_of, headline
 from luigi_tasks.settings import Secret
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def ended(document: dict[str, Any], page: Path) -> str:
         lines.append(f"• and {sum(group['count'] for group in more)} of {len(more)} more kinds")
     stored = document["stored"]
     lines += [
-        f"stored: {stored['bars']:,} bars of {stored['tickers_with_bars']:,} tickers, up to {stored['last_session']}",
+        f"stored: {bars_of(stored)}, up to {stored['last_session']}",
         f"report: {_outside(str(page))}",
     ]
     return "\n".join(lines)

@@ -84,12 +84,12 @@ class TickerState:
     """What came of one ticker: `done`, `failed`, `blocked` or `retired`, its bars and what was quarantined.
 
     `last` is the day of its last bar, `missing` how many sessions there are no bars of, `closes` the last close of each
-    of the last months; where the run had nothing to do, they are not looked up.
+    of the last months; where the run had nothing to do, bars, missing and closes are not looked up.
     """
 
     ticker: str
     state: str = "done"
-    bars: int = 0
+    bars: int | None = None
     quarantined: int = 0
     reason: str = ""
     steps: dict[str, str] = field(default_factory=dict)
@@ -146,9 +146,6 @@ def collect(
             ticker.state, ticker.reason = "failed", ticker.reason or failure["reason"]
         elif outcome == "blocked" and ticker.state == "done":
             ticker.state = "blocked"
-    held = stored(database_url, list(states))
-    for name, bars in held.pop("by_ticker").items():
-        states[name].bars = bars
     # Of a run that is over, what was noted at its end: others have sent requests since.
     noted = run["summary"] or {}
     document = {
@@ -166,58 +163,51 @@ def collect(
         "quarantine": quarantine,
         "findings": findings + missing(database_url, list(states), as_of) + behind(database_url, list(states), as_of),
         "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
-        "stored": held,
         "revised": dict(revised),
         "requests": noted.get("requests") or ledger.requests_since(run["requests_before"]),
     }
     worked = any(count.processed for count in counts.values())
+    ends = Coverage(database_url).ends(list(states))
+    for name, (_, last) in ends.items():
+        states[name].last = str(last)
     document |= _over_time(database_url, states, as_of) if worked else _NOTHING_NEW
+    document["freshness"] = trends.freshness(last for _, last in ends.values())
+    document["stored"] = {
+        "bars": sum(state.bars or 0 for state in states.values()) if worked else None,
+        "tickers_with_bars": len(ends),
+        "tickers_with_company_data": _with_company_data(database_url, list(states)),
+        "first_session": _text(min((first for first, _ in ends.values()), default=None)),
+        "last_session": _text(max((last for _, last in ends.values()), default=None)),
+    }
     return document | {"by_ticker": [vars(state) for state in states.values()]}
 
 
-_NOTHING_NEW: dict[str, Any] = {"coverage": None, "freshness": [], "bad_bars": []}
+_NOTHING_NEW: dict[str, Any] = {"coverage": None, "bad_bars": []}
+"""Millions of bars are counted in seconds, which a run that has stored none does without."""
 
 
 def _over_time(database_url: str, states: Mapping[str, TickerState], as_of: dt.date) -> dict[str, Any]:
     """What is stored of the tickers, month by month; their states are told of it, too."""
     tickers = list(states)
     coverage = trends.coverage(database_url, tickers)
-    last_sessions = Coverage(database_url).last_sessions(tickers)
-    for ticker, missing in zip(coverage["tickers"], coverage["missing"], strict=True):
-        states[ticker].missing = sum(missing)
-    for ticker, last in last_sessions.items():
-        states[ticker].last = str(last)
+    for state in states.values():
+        state.bars = 0
+    for ticker, bars, missing in zip(coverage["tickers"], coverage["bars"], coverage["missing"], strict=True):
+        states[ticker].bars, states[ticker].missing = sum(bars), sum(missing)
     for ticker, closes in trends.sparklines(database_url, tickers, as_of).items():
         states[ticker].closes = closes
-    return {
-        "coverage": coverage,
-        "freshness": trends.freshness(last_sessions),
-        "bad_bars": trends.bad_bars(database_url, tickers),
-    }
+    return {"coverage": coverage, "bad_bars": trends.bad_bars(database_url, tickers)}
 
 
-def stored(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:
-    """What the tables hold of these tickers now."""
-    chosen = securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text)))
-    bars = (
-        sa.select(securities.c.ticker, sa.func.count(), sa.func.min(ohlcv.c.date), sa.func.max(ohlcv.c.date))
-        .join_from(ohlcv, securities, ohlcv.c.security_id == securities.c.security_id)
-        .group_by(securities.c.ticker)
-    )
-    companies = sa.select(sa.func.count(security_metadata.c.security_id.distinct())).join_from(
-        security_metadata, securities
+def _with_company_data(database_url: str, tickers: Sequence[str]) -> int:
+    """Of how many of the tickers there is any."""
+    query = (
+        sa.select(sa.func.count())
+        .where(securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))))
+        .where(sa.exists().where(security_metadata.c.security_id == securities.c.security_id))
     )
     with transaction(engine_for(database_url), "the report") as connection:
-        rows = connection.execute(bars.where(chosen), {"tickers": list(tickers)}).all()
-        with_data = connection.scalar(companies.where(chosen), {"tickers": list(tickers)})
-    return {
-        "bars": sum(row[1] for row in rows),
-        "tickers_with_bars": len(rows),
-        "tickers_with_company_data": with_data,
-        "first_session": _text(min((row[2] for row in rows), default=None)),
-        "last_session": _text(max((row[3] for row in rows), default=None)),
-        "by_ticker": {row[0]: row[1] for row in rows},
-    }
+        return int(connection.scalar(query, {"tickers": list(tickers)}) or 0)
 
 
 def missing(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:

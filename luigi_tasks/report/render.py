@@ -22,7 +22,7 @@ def page(document: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"sparkline": sparkline, "growth": growth}
+    environment.filters |= {"sparkline": sparkline, "growth": growth, "bars_of": bars_of}
     figures = charts.figures(document)
     return environment.from_string(template).render(
         report=document,
@@ -83,6 +83,12 @@ def headline(document: dict[str, Any]) -> str:
     return f"All {every} tickers are stored as of {document['as_of']}{others}."
 
 
+def bars_of(stored: dict[str, Any]) -> str:
+    """How many bars of how many tickers, as far as they were counted."""
+    bars = "bars" if stored["bars"] is None else f"{stored['bars']:,} bars"
+    return f"{bars} of {stored['tickers_with_bars']:,} tickers"
+
+
 def terminal(document: dict[str, Any], path: str) -> str:
     """The summary for the terminal; `path` is where the page stands."""
     lines = ["", headline(document), ""]
@@ -94,10 +100,9 @@ def terminal(document: dict[str, Any], path: str) -> str:
         ]
         lines.append("")
     stored = document["stored"]
-    if stored["bars"]:
+    if stored["tickers_with_bars"]:
         lines.append(
-            f"  stored: {stored['bars']:,} bars of {stored['tickers_with_bars']:,} tickers, "
-            f"{stored['first_session']} to {stored['last_session']}; "
+            f"  stored: {bars_of(stored)}, {stored['first_session']} to {stored['last_session']}; "
             f"company data of {stored['tickers_with_company_data']:,}"
         )
     bad = sum(len(item["rows"]) for item in document["quarantine"])

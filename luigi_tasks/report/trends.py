@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from luigi_tasks.database.coverage import Coverage
@@ -56,9 +56,13 @@ def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Map
         "revised": document["revised"],
     }
     same = {name: document["parameters"].get(name) for name in _SAME}
-    last = next((run for run in before if run["task"] == document["task"] and run["same"] == same), None)
+    alike = [run for run in before if run["task"] == document["task"] and run["same"] == same]
+    last = alike[0] if alike else None
     if last is None or "failed" not in last["summary"]:
         return found
+    # Of runs that have stored something, the last one: those after it have not counted.
+    counted = next((run["summary"]["bars"] for run in alike if run["summary"].get("bars") is not None), None)
+    bars = document["stored"]["bars"]
     failed, states = set(last["summary"]["failed"]), {item["ticker"]: item["state"] for item in document["by_ticker"]}
     now = {ticker for ticker, state in states.items() if state == "failed"}
     return found | {
@@ -67,7 +71,7 @@ def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Map
         "newly_failed": sorted(now - failed),
         "still_failed": sorted(now & failed),
         "recovered": sorted(ticker for ticker in failed if states.get(ticker) == "done"),
-        "bars": document["stored"]["bars"] - last["summary"]["bars"],
+        "bars": 0 if bars is None or counted is None else bars - counted,
     }
 
 
@@ -99,9 +103,9 @@ def sparklines(database_url: str, tickers: Sequence[str], as_of: dt.date) -> dic
     return Coverage(database_url).month_ends(tickers, since)
 
 
-def freshness(last_sessions: Mapping[str, dt.date]) -> list[dict[str, Any]]:
+def freshness(last_sessions: Iterable[dt.date]) -> list[dict[str, Any]]:
     """How many tickers end on which session, newest first: [{last, tickers}]."""
-    counts = Counter(last_sessions.values())
+    counts = Counter(last_sessions)
     return [{"last": str(last), "tickers": counts[last]} for last in sorted(counts, reverse=True)]
 
 

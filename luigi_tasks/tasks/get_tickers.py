@@ -21,9 +21,15 @@ UNIVERSE = "universe"
 
 
 @cache
+def _universe() -> UniverseFile:
+    # Once for a run, as its digest: a list of thousands takes long to parse.
+    return UniverseFile.read(settings.load().universe_file)
+
+
+@cache
 def _digest(tickers: tuple[str, ...], groupings: tuple[str, ...], ticker_limit: int) -> str:
     # Once for a run: its parent asks first, the children inherit the answer, whoever edits the file meanwhile.
-    return UniverseFile.read(settings.load().universe_file).digest(tickers, groupings, ticker_limit)
+    return _universe().digest(tickers, groupings, ticker_limit)
 
 
 class UniverseTask(PipelineTask):
@@ -38,7 +44,7 @@ class UniverseTask(PipelineTask):
 
     def check_parameters(self) -> None:
         super().check_parameters()
-        UniverseFile.read(settings.load().universe_file).require(self.groupings)
+        _universe().require(self.groupings)
         given = getattr(CmdlineParser.get_instance(), "known_args", None)
         for name in ("tickers", "groupings"):
             # Luigi takes an empty value for none; from a script whose variable was empty, it must not mean "all".
@@ -67,7 +73,7 @@ class GetTickers(UniverseTask):
         return self.snapshot("listed")
 
     def run(self) -> None:
-        universe = UniverseFile.read(settings.load().universe_file)
+        universe = _universe()
         self.output().write(
             {
                 "as_of": str(self.date),
@@ -79,7 +85,7 @@ class GetTickers(UniverseTask):
 
     def listed(self) -> dict[str, list[str]]:
         """{text as listed: groupings}. Tickers given by name are looked up in every grouping, to know theirs."""
-        universe = UniverseFile.read(settings.load().universe_file)
+        universe = _universe()
         universe.require(self.groupings)
         names = self.groupings or (() if self.tickers else universe.default)
         found = universe.resolve(names)

@@ -11,7 +11,7 @@ import pytest
 from luigi_tasks import YfinanceClient
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.report import render
-from luigi_tasks.report.collect import Expected, collect, stored
+from luigi_tasks.report.collect import Expected, collect
 from luigi_tasks.report.trends import changes
 from tests.conftest import make_bars
 
@@ -182,31 +182,55 @@ def test_a_file_does_not_make_good_a_failure_of_this_run(run: Run) -> None:
     assert states(run.document()) == {"AAA": "failed"}
 
 
-def test_what_is_stored_is_counted_in_the_tables(database_url: str) -> None:
-    client = YfinanceClient(database_url)
-    for ticker in ("AAA", "BBB", "CCC"):
+def test_what_is_stored_is_counted_in_the_tables(run: Run) -> None:
+    client = YfinanceClient(run.url)
+    for ticker in ("AAA", "BBB", "CCC", "DDD"):
         client.insert_security(ticker, [])
     client.insert_ohlcv("AAA", make_bars(days=5))
     client.insert_ohlcv("BBB", make_bars(days=2, last="2024-03-18"))
     client.insert_ohlcv("CCC", make_bars(days=2, last="2020-03-18"))
     for day in (1, 2):
         client.insert_metadata("AAA", {}, as_of=dt.date(2024, 1, day))
+    run.done("InsertOhlcv", "AAA", 5)
+    for ticker in ("BBB", "DDD"):
+        run.expect("InsertOhlcv", ticker, receipt=(0, {}))
 
-    assert stored(database_url, ["AAA", "BBB", "ZZZ"]) == {
+    document = run.document()
+
+    assert document["stored"] == {
         "bars": 7,
         "tickers_with_bars": 2,
         "tickers_with_company_data": 1,
         "first_session": "2024-03-11",
         "last_session": "2024-03-18",
-        "by_ticker": {"AAA": 5, "BBB": 2},
     }
-    assert stored(database_url, []) == {
-        "bars": 0,
+    assert {item["ticker"]: (item["bars"], item["last"]) for item in document["by_ticker"]} == {
+        "AAA": (5, "2024-03-15"),
+        "BBB": (2, "2024-03-18"),
+        "DDD": (0, None),
+    }
+
+
+def test_bars_are_not_counted_by_a_run_that_had_nothing_to_do(run: Run) -> None:
+    client = YfinanceClient(run.url)
+    client.insert_security("AAA", [])
+    client.insert_ohlcv("AAA", make_bars(days=5))
+    run.expect("InsertOhlcv", "AAA", receipt=(0, {}))
+
+    document = run.document()
+
+    assert (document["stored"]["bars"], document["by_ticker"][0]["bars"]) == (None, None)
+    assert (document["stored"]["tickers_with_bars"], document["stored"]["first_session"]) == (1, "2024-03-11")
+    assert "bars of 1 tickers" in render.bars_of(document["stored"])
+
+
+def test_nothing_is_stored_before_anything_is(run: Run) -> None:
+    assert run.document()["stored"] == {
+        "bars": None,
         "tickers_with_bars": 0,
         "tickers_with_company_data": 0,
         "first_session": None,
         "last_session": None,
-        "by_ticker": {},
     }
 
 

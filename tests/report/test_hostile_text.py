@@ -121,7 +121,7 @@ def test_a_run_that_never_began_has_a_page_and_a_summary() -> None:
         "parameters": {},
         "outcome": "incomplete",
     }
-    empty["stored"] |= {"bars": 0, "first_session": None, "last_session": None}
+    empty["stored"] |= {"bars": None, "tickers_with_bars": 0, "first_session": None, "last_session": None}
 
     assert "Nothing was run" in render.page(empty)
     assert "None" not in render.page(empty)

@@ -36,7 +36,7 @@ End = Callable[..., None]
 
 @pytest.fixture
 def ended(database_url: str) -> End:
-    def end(run_id: str, states: dict[str, str], bars: int, tickers: str = "") -> None:
+    def end(run_id: str, states: dict[str, str], bars: int | None, tickers: str = "") -> None:
         ledger = Ledger(database_url)
         ledger.begin_run(run_id, "RunAll", {"date": str(DAY), "tickers": tickers})
         ledger.finish_run(run_id, "incomplete", trends.summary(of(states, bars)))
@@ -44,7 +44,7 @@ def ended(database_url: str) -> End:
     return end
 
 
-def of(states: dict[str, str], bars: int, **changes: Any) -> dict[str, Any]:
+def of(states: dict[str, str], bars: int | None, **changes: Any) -> dict[str, Any]:
     return document(
         by_ticker=[ticker(name, state=state) for name, state in states.items()],
         stored={"bars": bars},
@@ -63,6 +63,17 @@ def test_what_failed_is_told_apart_from_what_failed_before(database_url: str, en
 
     assert (found["recovered"], found["still_failed"], found["newly_failed"]) == (["AAA"], ["BBB"], ["CCC"])
     assert (found["since"], found["bars"]) == ("run-1", 30)
+
+
+def test_bars_are_compared_with_the_last_run_that_has_counted_them(database_url: str, ended: End) -> None:
+    ended("run-1", {"AAA": "done"}, bars=100)
+    ended("run-2", {"AAA": "done"}, bars=None)
+    Ledger(database_url).begin_run("run-3", "RunAll", {"date": str(DAY), "tickers": ""})
+    before = trends.history(Ledger(database_url), "run-3")
+
+    changes = [trends.changes(database_url, of({"AAA": "done"}, bars), before) for bars in (130, None)]
+
+    assert [(each["since"], each["bars"]) for each in changes] == [("run-2", 30), ("run-2", 0)]
 
 
 def test_a_run_over_other_tickers_is_not_compared_with(database_url: str, ended: End) -> None:
@@ -154,4 +165,7 @@ def test_bars_in_quarantine_come_with_the_stored_ones_around_them(client: Yfinan
 def test_freshness_counts_the_tickers_by_their_last_session() -> None:
     last = {"AAA": dt.date(2024, 3, 15), "BBB": dt.date(2024, 3, 14), "CCC": dt.date(2024, 3, 15)}
 
-    assert trends.freshness(last) == [{"last": "2024-03-15", "tickers": 2}, {"last": "2024-03-14", "tickers": 1}]
+    assert trends.freshness(last.values()) == [
+        {"last": "2024-03-15", "tickers": 2},
+        {"last": "2024-03-14", "tickers": 1},
+    ]
