@@ -37,6 +37,7 @@ YEARS = 10
 LATENCY = 0.2
 RATE = 5.0
 MEBIBYTE = 2**20
+_SHOWN_MILLISECONDS = 0.5
 _KEPT = REPOSITORY / "var/benchmarks.json"
 
 _HEAD = """\
@@ -176,6 +177,19 @@ def obviously(
     return bench.measure([*program, *options], environment, server, folder=folder)
 
 
+def profile(bench: Bench, given: argparse.Namespace) -> list[Figure]:
+    """Where a ticker's CPU time goes in the process that does its steps."""
+    count = 2 * given.baseline
+    with Server(bench.folder / "profile", count, YEARS, 0.0) as server, bench.workspace() as workspace:
+        workspace.environment = server.environment
+        up = workspace.command("up", "--quiet")
+        assert up.returncode == 0, up.stderr
+        program = [str(BIN / "python"), "-m", "benchmarks.profiled", str(count)]
+        measured = bench.measure(program, {**workspace.env(), "PYTHONPATH": str(REPOSITORY)}, server)
+    found: list[tuple[str, float]] = json.loads(measured.output.splitlines()[-1])
+    return [Figure("CPU profile", what, each, "ms") for what, each in found if each >= _SHOWN_MILLISECONDS]
+
+
 def insertion(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     """Bars into the real table, by the client and by nothing but COPY, over one connection each."""
     url = bench.database()
@@ -244,6 +258,7 @@ def transactions(url: str) -> int:
 
 ALL: dict[str, Callable[[Bench, argparse.Namespace], list[Figure]]] = {
     "insertion": insertion,
+    "profile": profile,
     "unlimited": unlimited,
     "limited": limited,
     "scheduling": scheduling,
@@ -273,6 +288,7 @@ def plot(figures: list[Figure], path: Path) -> None:
     groups = {
         "without a limit": "wall time a ticker, ms",
         "CPU": "CPU time a ticker, ms",
+        "CPU profile": "CPU time a ticker by step, and by the package it is spent for, ms",
         "scheduling": "overhead a ticker, ms",
     }
     shown = {name: [each for each in figures if each.benchmark == name and each.unit == "ms"] for name in groups}
