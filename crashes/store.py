@@ -10,42 +10,35 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 import pyarrow.parquet as pq
 
-from luigi_tasks.database import embedded
-from tests.conftest import make_bars
+from crashes.days import FIRST, TICKERS, served
+from luigi_tasks.database import backup, embedded
 from tests.workspace import Finished, Workspace
 from tests.yahoo.server import LoopbackYahoo
 
-TICKERS = [f"T{number:02}" for number in range(16)]
-LAST, DAYS = "2024-03-15", 250
-ARGUMENTS = ("--date", LAST, "--years-back", "2")
+Tables: TypeAlias = dict[str, list[Any]]
 DISK_BYTES = 600 * 2**20
 
 _CLOCK = struct.Struct("=q")
 _ENDS_SECONDS = 180
 _GONE_SECONDS = 15
 
-# A marker without its data, or data without its marker. A security's bars and its marker are of one transaction.
-_UNEQUAL = """
-    SELECT 'InsertOhlcv', ticker FROM task_markers WHERE task_family = 'InsertOhlcv' AND ticker NOT IN
-        (SELECT ticker FROM ohlcv JOIN securities USING (security_id))
-    UNION ALL SELECT 'bars', ticker FROM securities WHERE security_id IN (SELECT security_id FROM ohlcv)
-        AND ticker NOT IN (SELECT ticker FROM task_markers WHERE task_family = 'InsertOhlcv')
-    UNION ALL SELECT 'InsertMetadata', ticker FROM task_markers WHERE task_family = 'InsertMetadata' AND ticker NOT IN
-        (SELECT ticker FROM security_metadata JOIN securities USING (security_id))
-    UNION ALL SELECT 'company data', ticker FROM securities
-        WHERE security_id IN (SELECT security_id FROM security_metadata)
-        AND ticker NOT IN (SELECT ticker FROM task_markers WHERE task_family = 'InsertMetadata')
-    UNION ALL SELECT 'RegisterSecurity', ticker FROM task_markers
-        WHERE task_family = 'RegisterSecurity' AND ticker NOT IN (SELECT ticker FROM securities)
-"""
-_CUT = f"""
-    SELECT ticker, count(*) FROM ohlcv JOIN securities USING (security_id) GROUP BY ticker HAVING count(*) <> {DAYS}
+# What is written in one transaction with the marker of a ticker's step, by the tables' names.
+_OF_ONE_TRANSACTION = {
+    "InsertOhlcv": ("securities", "ohlcv", "ohlcv_revisions", "quarantined_bars", "missing_sessions"),
+    "InsertMetadata": ("security_metadata",),
+}
+# How many tickers' bars are stored, and whether there is a transaction that has written and not yet committed more.
+_STORING = """
+    SELECT (SELECT count(*) FROM task_markers WHERE task_family = 'InsertOhlcv' AND as_of = %s),
+        EXISTS (SELECT FROM pg_locks WHERE mode = 'RowExclusiveLock'
+            AND relation IN ('ohlcv'::regclass, 'ohlcv_revisions'::regclass))
 """
 _LEFT_BEHIND = """
     SELECT pid, state, query FROM pg_stat_activity
@@ -55,6 +48,16 @@ _LEFT_BEHIND = """
 
 class Violation(AssertionError):
     """Something that must hold does not."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day that runs are struck at: what an undisturbed run takes, finds and leaves behind."""
+
+    date: str
+    seconds: float
+    before: Tables
+    after: Tables
 
 
 class Store:
@@ -85,9 +88,7 @@ class Store:
         self.var.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(self.var)]
         self.own_disk = subprocess.run(mount, capture_output=True).returncode == 0
-        self._yahoo = yahoo
-        for seed, name in enumerate(TICKERS):
-            yahoo.add(name, make_bars(days=DAYS, seed=seed), info={"sector": f"S{name}"})
+        self._yahoo, self._folder, self.date = yahoo, folder, FIRST
         self.workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(TICKERS)}]}}\n")
         self.workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0", first_pause="0.2", longest_pause="1")
         self.workspace.set("Batches", size="4")
@@ -127,16 +128,29 @@ class Store:
             raise Violation("the embedded server does not run")
         self.workspace.database_url = url
 
-    def empty(self) -> None:
-        """As it was before the first run."""
-        tables = "securities, task_markers, task_failures, runs, grouping_listings, absences"
-        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {tables} CASCADE")
-            connection.commit()
+    def keep(self, date: str) -> None:
+        """Let this day begin, and keep what is stored by now for `put_back`."""
+        self._begin(date)
+        backup.save(self.workspace.database_url, self._backup())
+
+    def put_back(self, date: str) -> None:
+        """All is as it was when this day began; but no file is left, as where a store was restored."""
+        self._begin(date)
+        backup.restore(self.workspace.database_url, self._backup(), replace=True)
         subprocess.run(["rm", "-rf", str(self.var / "store"), str(self.var / "reports")], check=True)
 
     def start(self) -> subprocess.Popen[str]:
-        return self.workspace.start(*ARGUMENTS)
+        return self.workspace.start("--date", self.date, "--years-back", "2")
+
+    def wait_for_storing(self, run: subprocess.Popen[str], tickers: int) -> None:
+        """Until a ticker's bars are being stored, and those of so many are; or until the run has ended."""
+        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            while run.poll() is None:
+                cursor.execute(_STORING, (self.date,))
+                stored, storing = cursor.fetchone()
+                if storing and stored >= tickers:
+                    return
 
     def run(self) -> Finished:
         """A run that nothing happens to."""
@@ -163,10 +177,9 @@ class Store:
         return found
 
     def downloaded(self) -> set[str]:
-        """Tickers whose bars need not be asked for again: they are in a file, or in the table."""
-        files = (path for path in self._targets() if "raw_bars" in path.parts)
-        stored = self._query("SELECT ticker FROM task_markers WHERE task_family = 'InsertOhlcv'")
-        return {path.stem for path in files} | {ticker for (ticker,) in stored}
+        """Tickers whose bars of this day need not be asked for again: they are in a file, or in the table."""
+        files = (path for path in self._targets() if {"raw_bars", f"as_of={self.date}"} <= set(path.parts))
+        return {path.stem for path in files} | self._done("InsertOhlcv")
 
     def asked_again(self, tickers: set[str]) -> list[str]:
         """Those of these tickers whose bars were asked for since `forget_requests`."""
@@ -175,7 +188,7 @@ class Store:
     def forget_requests(self) -> None:
         self._yahoo.forget_requests()
 
-    def tables(self) -> dict[str, list[Any]]:
+    def tables(self) -> Tables:
         return self.workspace.tables()
 
     def markers(self) -> dict[str, str]:
@@ -183,8 +196,8 @@ class Store:
         rows = self._query("SELECT task_id, run_id || ' ' || done_at FROM task_markers WHERE ticker IS NOT NULL")
         return dict(rows)
 
-    def check(self) -> None:
-        """What must hold at any moment. Raises Violation."""
+    def check(self, day: Day) -> None:
+        """What must hold at any moment of this day. Raises Violation."""
         deadline = time.monotonic() + _GONE_SECONDS
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -192,18 +205,41 @@ class Store:
             raise Violation(f"processes outlive their run: {[process.cmdline()[:4] for process in left]}")
         while (behind := self._query(_LEFT_BEHIND)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for what, found in (
-            ("sessions are left behind", behind),
-            ("markers and data differ", self._query(_UNEQUAL)),
-            ("histories are stored in parts", self._query(_CUT)),
-        ):
-            if found:
-                raise Violation(f"{what}: {found[:5]}")
+        if behind:
+            raise Violation(f"sessions are left behind: {behind[:5]}")
+        self._check_tickers(day)
         for path in self._targets():
             try:
                 pq.read_table(path) if path.suffix == ".parquet" else json.loads(path.read_text())
             except (OSError, ValueError) as error:
                 raise Violation(f"{path} is there, and is not whole: {error}") from error
+
+    def _check_tickers(self, day: Day) -> None:
+        """A ticker is as it was before the day where it has no marker of it, and else as after: nothing in between."""
+        now = self.tables()
+        if unregistered := self._done("RegisterSecurity") - {row[0] for row in now["securities"]}:
+            raise Violation(f"have a marker, and are not registered: {sorted(unregistered)}")
+        for family, names in _OF_ONE_TRANSACTION.items():
+            done = self._done(family)
+            for ticker in TICKERS:
+                wanted = day.after if ticker in done else day.before
+                differing = [name for name in names if _rows(now, name, ticker) != _rows(wanted, name, ticker)]
+                if differing:
+                    with_marker = "with" if ticker in done else "without"
+                    raise Violation(f"{ticker} is {with_marker} the marker of {family}, unlike its {differing}")
+
+    def _done(self, family: str) -> set[str]:
+        """Tickers that have the marker of a step, as of this day."""
+        of_day = "SELECT ticker FROM task_markers WHERE task_family = %s AND as_of = %s"
+        return {ticker for (ticker,) in self._query(of_day, family, self.date)}
+
+    def _begin(self, date: str) -> None:
+        self.date = date
+        for ticker, bars in served(date).items():
+            self._yahoo.add(ticker, bars, info={"sector": f"S{ticker}"})
+
+    def _backup(self) -> Path:
+        return self._folder / f"before-{self.date}.zip"
 
     def _targets(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self.var / "store"):
@@ -215,8 +251,14 @@ class Store:
 
         return psycopg2.connect(self.workspace.database_url)
 
-    def _query(self, statement: str) -> list[Any]:
+    def _query(self, statement: str, *values: str) -> list[Any]:
         # A connection each: the server it was made to may be dead.
         with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, values or None)
             return list(cursor.fetchall())
+
+
+def _rows(tables: Tables, name: str, ticker: str) -> list[Any]:
+    """What a table has of a ticker. To be registered is no part of having bars."""
+    of_it = [row for row in tables[name] if row[0] == ticker]
+    return [row for row in of_it if name != "securities" or any(row[1:])]

@@ -78,3 +78,22 @@ def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_pri
             }
         )
     )
+
+
+def with_split(frame: pd.DataFrame, day: str, ratio: float) -> pd.DataFrame:
+    """The history as it is told once a split of that day, of `ratio` new shares per old one, is known."""
+    told, before = frame.copy(), frame["date"] < day
+    for name in (*bars.PRICES, "adj_close"):
+        told[name] = frame[name].where(~before, frame[name] / ratio)
+    told["volume"] = frame["volume"].where(~before, (frame["volume"] * ratio).round())
+    told["stock_splits"] = frame["stock_splits"].mask(frame["date"] == day, ratio)
+    return bars.conform(told)
+
+
+def with_dividend(frame: pd.DataFrame, day: str, amount: float) -> pd.DataFrame:
+    """The history as it is told once a dividend of that day is known: every adjusted close before it is lower."""
+    told, before = frame.copy(), frame["date"] < day
+    factor = 1 - amount / float(frame.loc[before, "close"].iloc[-1])
+    told["adj_close"] = frame["adj_close"].where(~before, frame["adj_close"] * factor)
+    told["dividends"] = frame["dividends"].mask(frame["date"] == day, amount)
+    return bars.conform(told)

@@ -16,9 +16,27 @@ import psutil
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for
+from luigi_tasks.database.schema import (
+    missing_sessions,
+    ohlcv,
+    ohlcv_revisions,
+    quarantined_bars,
+    securities,
+    security_groupings,
+    security_metadata,
+)
 
 REPOSITORY = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+DATA = (
+    securities,
+    security_groupings,
+    ohlcv,
+    ohlcv_revisions,
+    quarantined_bars,
+    missing_sessions,
+    security_metadata,
+)
 
 
 def free_port() -> int:
@@ -155,21 +173,20 @@ class Workspace:
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 
     def tables(self) -> dict[str, list[Any]]:
-        """What a run is to bring about: the contents of the tables of data, without ids and times."""
-        return {
-            "securities": self.query("SELECT ticker FROM securities ORDER BY 1"),
-            "groupings": self.query(
-                'SELECT ticker, "grouping" FROM security_groupings JOIN securities USING (security_id) ORDER BY 1, 2'
-            ),
-            "ohlcv": self.query(
-                "SELECT ticker, date, open, high, low, close, adj_close, volume, dividends, stock_splits "
-                "FROM ohlcv JOIN securities USING (security_id) ORDER BY 1, 2"
-            ),
-            "metadata": self.query(
-                "SELECT ticker, as_of, answer::text FROM security_metadata JOIN securities USING (security_id) "
-                "ORDER BY 1, 2"
-            ),
-        }
+        """{table of data: its rows}, the ticker first in each, without ids and times: what runs are to bring about."""
+        found = {}
+        with engine_for(self.database_url).begin() as connection:
+            for table in DATA:
+                columns = [securities.c.ticker, *(column for column in table.c if not _names_or_times(column))]
+                query = sa.select(*columns).order_by(*columns)
+                if table is not securities:
+                    query = query.join_from(table, securities)
+                found[table.name] = [tuple(row) for row in connection.execute(query)]
+        return found
+
+
+def _names_or_times(column: sa.Column[Any]) -> bool:
+    return column.name in ("ticker", "security_id", "revision_id") or isinstance(column.type, sa.DateTime)
 
 
 class Finished:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from luigi_tasks import bars
-from tests.conftest import make_bars
+from tests.conftest import make_bars, with_split
 from tests.workspace import Workspace
 from tests.yahoo.server import LoopbackYahoo
 
@@ -22,16 +22,6 @@ THURSDAY, FRIDAY, MONDAY, TUESDAY = "2024-03-14", "2024-03-15", "2024-03-18", "2
 def until(day: str, ticker: str = "PLAIN") -> pd.DataFrame:
     frame = make_bars(days=123, last="2024-03-20", seed=TICKERS.index(ticker) + 1)
     return frame[frame["date"] <= day].reset_index(drop=True)
-
-
-def split(frame: pd.DataFrame, day: str, ratio: float) -> pd.DataFrame:
-    """The history as it is told once a split is known."""
-    before = frame["date"] < day
-    for name in (*bars.PRICES, "adj_close"):
-        frame[name] = frame[name].where(~before, frame[name] / ratio)
-    frame["volume"] = frame["volume"].where(~before, (frame["volume"] * ratio).round())
-    frame["stock_splits"] = frame["stock_splits"].mask(frame["date"] == day, ratio)
-    return bars.conform(frame)
 
 
 @pytest.fixture
@@ -83,7 +73,7 @@ def test_the_next_day_asks_for_what_is_new_and_replaces_what_was_restated(
     assert "HOLE: 1 session without a bar, the next run asks for them again: 2024-02-01" in first
     yahoo.forget_requests()
     now = {ticker: until(FRIDAY, ticker) for ticker in TICKERS}
-    now["SPLIT"] = split(now["SPLIT"], FRIDAY, 4.0)
+    now["SPLIT"] = with_split(now["SPLIT"], FRIDAY, 4.0)
     now["ODD"]["volume"] = now["ODD"]["volume"].mask(now["ODD"]["date"] == THURSDAY, 77)
     for ticker, frame in now.items():
         yahoo.add(ticker, frame)

@@ -54,7 +54,8 @@ def all_is_stored(workspace: Workspace) -> bool:
         for ticker in TICKERS
         for row in frame(ticker).assign(date=frame(ticker)["date"].dt.date).itertuples(index=False, name=None)
     ]
-    return workspace.tables()["ohlcv"] == served and len(workspace.tables()["metadata"]) == len(TICKERS)
+    stored = workspace.tables()
+    return [row[:-1] for row in stored["ohlcv"]] == served and len(stored["security_metadata"]) == len(TICKERS)
 
 
 def test_no_ticker_fails_because_yahoo_throttles(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
