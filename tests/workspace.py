@@ -180,7 +180,7 @@ class Workspace:
                 columns = [securities.c.ticker, *(column for column in table.c if not _names_or_times(column))]
                 query = sa.select(*columns).order_by(*columns)
                 if table is not securities:
-                    query = query.join_from(table, securities)
+                    query = query.join_from(table, securities, table.c.security_id == securities.c.security_id)
                 found[table.name] = [tuple(row) for row in connection.execute(query)]
         return found
 
