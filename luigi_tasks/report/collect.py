@@ -143,7 +143,7 @@ def collect(
                 ticker.quarantined = len(marker["detail"]["rows"])
                 quarantine.append({"ticker": item.ticker, "rows": marker["detail"]["rows"]})
         if outcome == "failed" and failure is not None:
-            ticker.state, ticker.reason = "failed", ticker.reason or failure["reason"]
+            ticker.state, ticker.reason = "failed", ticker.reason or _reason(failure)
         elif outcome == "blocked" and ticker.state == "done":
             ticker.state = "blocked"
     # Of a run that is over, what was noted at its end: others have sent requests since.
@@ -327,9 +327,14 @@ def _failure(failure: dict[str, Any]) -> dict[str, Any]:
         "ticker": failure["ticker"],
         "step": failure["task_family"],
         "kind": failure["kind"],
-        "reason": failure["reason"],
+        "reason": _reason(failure),
         "failed_at": _text(failure["failed_at"]),
     }
+
+
+def _reason(failure: dict[str, Any]) -> str:
+    """Without the ticker in front, which stands beside it wherever it is shown."""
+    return str(failure["reason"]).removeprefix(f"{failure['ticker']}: ")
 
 
 def _by_kind(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

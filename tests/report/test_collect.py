@@ -90,7 +90,7 @@ def test_a_failure_blocks_the_steps_after_it_and_gives_the_ticker_its_reason(run
 
     assert [counts(document, step) for step in STEPS] == [{"processed": 1, "failed": 1}, {"blocked": 1}, {"blocked": 1}]
     (ticker,) = document["by_ticker"]
-    assert (ticker["state"], ticker["reason"]) == ("failed", "BAD: there is none")
+    assert (ticker["state"], ticker["reason"]) == ("failed", "there is none")
     assert ticker["steps"] == dict(zip(STEPS, ("failed", "blocked", "blocked"), strict=True))
     assert document["tickers"] == {"failed": 1, "all": 1}
 
@@ -154,6 +154,17 @@ def test_failures_are_grouped_by_kind_with_a_remedy_the_commonest_first(run: Run
         ("a_new_kind", 1, ["GetTickers"]),
     ]
     assert [bool(group["remedy"]) for group in groups] == [True, True, False]
+
+
+def test_a_reason_does_not_name_the_ticker_that_it_stands_beside(run: Run) -> None:
+    run.failed("DownloadOhlcv", "BBB", "no_such_ticker", "BBB: Yahoo has no such ticker: 'BBB: gone'")
+    run.failed("DownloadOhlcv", "CCC", "wrong_answer", "CCCC: is about another one")
+
+    document = run.document()
+
+    reasons = ["Yahoo has no such ticker: 'BBB: gone'", "CCCC: is about another one"]
+    assert [failure["reason"] for failure in document["failures"]] == reasons
+    assert [ticker["reason"] for ticker in document["by_ticker"]] == reasons
 
 
 def test_quarantined_bars_are_told_with_their_rules(run: Run) -> None:
