@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from crashes.days import FIRST, SECOND, TICKERS
 from crashes.faults import ALL, undo
+from crashes.page import Came, page
 from crashes.store import Day, Store, Violation
+from tests.workspace import REPOSITORY
 from tests.yahoo.server import LoopbackYahoo
 
 _MOST_BEFORE_A_RERUN = 4
@@ -107,7 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./run.sh crashes", description=__doc__)
     parser.add_argument("--times", type=int, default=100, help="how many strikes (default: 100, some 20 minutes)")
     parser.add_argument("--seed", type=int, default=0, help="what the moments are drawn from")
-    given = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="write docs/crashes.md of what it came to")
+    given, began = parser.parse_args(), time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="crashes-", ignore_cleanup_errors=True) as folder,
         LoopbackYahoo(Path(folder) / "yahoo") as yahoo,
@@ -133,9 +137,11 @@ def main() -> None:
             sys.exit(f"seed {given.seed}, strike {number}: {violation}\nlogs: {kept}")
         finally:
             store.close()
-    for name, count in sorted(campaign.struck.items()):
-        print(f"  {name:<22} {count:>4}")
-    print(f"  {'after the run had ended':<22} {campaign.too_late:>3}")
+    minutes = (time.monotonic() - began) / 60
+    came = Came(given.seed, campaign.struck, campaign.reruns, campaign.too_late, minutes)
+    print("\n".join(came.lines()))
+    if given.write:
+        (REPOSITORY / "docs/crashes.md").write_text(page(came, os.cpu_count()), encoding="utf-8")
 
 
 if __name__ == "__main__":
