@@ -226,7 +226,10 @@ def _errors() -> Iterator[str]:
         ("code", "meaning"),
         (
             ("0", "all that was asked for is stored"),
-            (f"{invocation.ALREADY_RUNNING}", "another run is going on at the same luigid, or the same command"),
+            (
+                f"{invocation.ALREADY_RUNNING}",
+                "another run is going on at the same luigid, or the same one at the same database",
+            ),
             (f"{codes['missing_data']}", "something that no task makes is not there"),
             (f"{codes['not_run']}", "luigid let some tasks wait for ever; run again"),
             (f"{codes['task_failed']}", "something failed; the report says what"),

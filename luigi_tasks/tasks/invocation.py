@@ -36,7 +36,7 @@ from luigi.rpc import RPCError
 from luigi.task_status import FAILED, RUNNING
 
 from luigi_tasks import settings
-from luigi_tasks.database import embedded
+from luigi_tasks.database import embedded, presence
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import alert, metrics
@@ -51,7 +51,7 @@ RUN_ID = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 """This run's name. Made where the module is first imported, which is Luigi's parent process; children inherit it."""
 
 ALREADY_RUNNING = 10
-"""Exit code when another run is going on at the same luigid; Luigi's documented one."""
+"""Exit code when another run is going on at the same luigid, or the same at this database; Luigi's documented one."""
 CANNOT_BEGIN = 35
 """Exit code when a run cannot begin; Luigi's documented one for scheduling errors."""
 REPORT_FAILED = 50
@@ -102,7 +102,9 @@ def begin(task: PipelineTask) -> None:
         ledger.migrate()
         ledger.claim_for(chosen.source_name)
         _settle_other_workers()
-        ledger.begin_run(RUN_ID, task.task_family, task.booked_parameters())
+        booked = task.booked_parameters()
+        others = presence.enter(embedded.url(chosen), task.task_family, booked)
+        ledger.begin_run(RUN_ID, task.task_family, booked)
     except AnotherRun as error:
         logger.error("cannot begin: %s", error)
         raise SystemExit(ALREADY_RUNNING) from None
@@ -113,6 +115,9 @@ def begin(task: PipelineTask) -> None:
     except Exception as error:
         alert.tell(alert.cannot_begin(error))
         raise
+    if others:
+        what = "Of tickers that are of both runs, both may ask; what is stored is the same."
+        logger.warning("beside another run at this database (%s). %s", ", ".join(others), what)
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
