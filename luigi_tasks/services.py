@@ -35,12 +35,19 @@ class Luigid:
     root: Path
     host: str
     port: int
+    reports: Path
     allow_public: bool = False
 
     @classmethod
     def configured(cls, settings: Settings) -> Luigid:
         env: Any = luigi.interface.core()
-        return cls(settings.root / "luigid", env.scheduler_host, env.scheduler_port, settings.luigid_public)
+        return cls(
+            settings.root / "luigid",
+            env.scheduler_host,
+            env.scheduler_port,
+            settings.reports,
+            settings.luigid_public,
+        )
 
     @property
     def url(self) -> str:
@@ -89,7 +96,9 @@ class Luigid:
             )
         self.root.mkdir(parents=True, exist_ok=True)
         command = [
-            str(Path(sys.executable).with_name("luigid")),
+            # -P: what stands beside it is no module to it.
+            *(sys.executable, "-P", str(Path(__file__).with_name("luigid.py"))),
+            *("--reports", str(self.reports)),
             *("--address", self.address),
             *("--port", str(self.port)),
             *("--state-path", str(self.root / "state.pickle")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from luigi_tasks import bars
 from luigi_tasks.database.engine import create_database
@@ -18,6 +21,7 @@ from luigi_tasks.database.ledger import Ledger
 from tests.workspace import Workspace
 
 _numbers = itertools.count(1)
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +59,21 @@ def workspace(tmp_path: Path, empty_database_url: str) -> Iterator[Workspace]:
     """A store, settings and a database of its own, in which real `luigi` processes run."""
     with Workspace(tmp_path, empty_database_url) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if program is None:
+        reason = "no Chromium is installed"
+        # The check sets this: there, a test that is left out has failed.
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # Its own sandbox wants privileges that containers do not give; the pages are ours.
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_price: float = 50.0) -> pd.DataFrame:

@@ -44,6 +44,8 @@ def _last_run(ledger: Ledger, run: dict[str, Any], running: bool) -> None:
         click.echo(
             f"  running for {since:,.0f} s; http://{services.Luigid.configured(settings.load()).url[7:]} shows more"
         )
+    if page := invocation.page_url(run["run_id"]):
+        click.echo(f"  report: {page}")
     counts = ledger.steps_of(run["run_id"])
     if counts:
         click.echo(f"\n  {'step':<18}{'done':>9}{'failed':>9}{'rows':>13}")

@@ -23,13 +23,17 @@ async function draw(place) {
   place.dataset.drawn = "yes";
 }
 
-// A chart is drawn when it comes into view: a heat map of thousands of tickers takes a moment.
+// A chart is drawn when it comes into view: a heat map of thousands of tickers takes a moment. Its room is kept until
+// then, or what somebody has scrolled to would be pushed away.
 const watch = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (isIntersecting) { watch.unobserve(target); draw(target); }
   }
 }, { rootMargin: "300px" });
-for (const place of document.querySelectorAll(".chart")) watch.observe(place);
+for (const place of document.querySelectorAll(".chart")) {
+  place.style.minHeight = `${figures[place.id].layout.height}px`;
+  watch.observe(place);
+}
 dark.addEventListener("change", () => {
   for (const place of document.querySelectorAll(".chart[data-drawn]")) Plotly.relayout(place, colours());
 });
@@ -69,10 +73,23 @@ if (table) {
     body.append(...keyed.map(({ each }) => each.row));
   }
 
+  // A link to a ticker, as luigid's page has them: report.html#ticker=AAPL.
+  function find() {
+    const wanted = new URLSearchParams(location.hash.slice(1)).get("ticker");
+    if (wanted === null) return;
+    search.value = wanted;
+    state.value = "";
+    filter();
+    for (const { row } of rows) row.classList.toggle("found", row.cells[0].textContent === wanted);
+    (table.querySelector(".found") ?? search).scrollIntoView({ block: "center" });
+  }
+
   search.addEventListener("input", filter);
   state.addEventListener("change", filter);
   for (const header of table.tHead.rows[0].cells) {
     header.querySelector("button")?.addEventListener("click", () => sort(header));
   }
+  addEventListener("hashchange", find);
   filter();
+  find();
 }

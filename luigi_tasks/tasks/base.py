@@ -81,6 +81,12 @@ class PipelineTask(luigi.Task):
         if callable(reporter):
             reporter(words)
 
+    def link_report(self) -> None:
+        """Have luigid's page link to the run's report, while this task runs."""
+        link, reporter = invocation.page_link(), getattr(self, "set_tracking_url", None)
+        if link is not None and callable(reporter):
+            reporter(link)
+
     def on_failure(self, exception: BaseException) -> str:
         """What luigid's page shows as the error."""
         if isinstance(exception, SecuritiesMasterError):

@@ -17,7 +17,7 @@ from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
 from luigi_tasks.report import collect, render, trends
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
-from luigi_tasks.tasks import data_docs
+from luigi_tasks.tasks import data_docs, invocation
 from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -127,7 +127,7 @@ class GenerateReport(luigi.Task):
         document |= {
             "rejected": known["rejected"],
             "gave_up": _gave_up(document),
-            "where": _where(url),
+            "where": _where(url, run["run_id"]),
             "data_docs": data_docs.link(settings.load().reports / run["run_id"]),
             "outcome": self._outcome(ledger, run, document),
             "interrupted_by": self.interrupted_by,
@@ -216,11 +216,12 @@ def _receipt(
     return task.receipt() if whole else None
 
 
-def _where(url: str) -> dict[str, str]:
+def _where(url: str, run_id: str) -> dict[str, str]:
     """Where else to look, for the end of the summary."""
     chosen, env = settings.load(), luigi.interface.core()
     database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
-    return {
+    page = invocation.page_url(run_id)
+    return ({"browser": page} if page else {}) | {
         "tables": f"{shown(url)}: ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'",
         "parquet": str(chosen.store),
         "luigid": f"http://{env.scheduler_host}:{env.scheduler_port}",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import datetime as dt
 import gc
+import http.client
 import json
 import logging
 import multiprocessing
@@ -26,8 +27,11 @@ import socket
 import sys
 import threading
 import time
+import urllib.request
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 import luigi
 import psutil
@@ -43,7 +47,7 @@ from luigi_tasks.report import alert, metrics
 from luigi_tasks.tasks import progress
 
 if TYPE_CHECKING:
-    from luigi_tasks.tasks.base import PipelineTask
+    from luigi_tasks.tasks.base import PipelineTask, TickerTask
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class _Invocation:
         self.alive: tuple[int, int] | None = None
         # Something to read from it, which nobody ever does, tells all children to drain.
         self.drain: tuple[int, int] | None = None
+        self.page_shown = False
 
 
 _this = _Invocation()
@@ -122,6 +127,7 @@ def begin(task: PipelineTask) -> None:
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
     progress.start(chosen.progress_seconds)
+    _this.page_shown = _make_folder(chosen.reports / RUN_ID) and page_url(RUN_ID) is not None
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
     _drain_on_sigusr1()
@@ -218,6 +224,43 @@ def write_report(run_id: str, interrupted_by: str = "") -> str:
     return str(document["outcome"])
 
 
+def page_link(ticker: str = "") -> str | None:
+    """What luigid's page links to: this run's report, or a ticker in it. None where luigid does not show it."""
+    if not _this.page_shown:
+        return None
+    return _page(RUN_ID) + (f"#ticker={quote(ticker, safe='')}" if ticker else "")
+
+
+def page_url(run_id: str) -> str | None:
+    """The URL of a run's report on luigid; None where it is not shown there.
+
+    A luigid that `up` has not started shows none, and one that another store is of does not know the run's folder.
+    """
+    base = _luigid_url()
+    if base is None:
+        return None
+    url = base.rstrip("/") + _page(run_id)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_LUIGID_SECONDS):  # noqa: S310
+            return url
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+
+
+def _page(run_id: str) -> str:
+    return f"/reports/{run_id}/report.html"
+
+
+def _make_folder(folder: Path) -> bool:
+    """By the run's folder luigid knows it, before the report is in it. A run is not to fail for want of a link."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("luigid's page will not link to the report: %s", error)
+        return False
+    return True
+
+
 def _exit(code: int) -> NoReturn:
     """End with this code in place of Luigi's, which cannot be changed any more."""
     logging.shutdown()
@@ -278,8 +321,8 @@ def _pings(worker: dict[str, Any]) -> bool:
     return False
 
 
-def show_failed(task: luigi.Task, words: str) -> None:
-    """Have luigid's page show a task that was run within another one, and failed; `words` are HTML."""
+def show_failed(task: TickerTask, words: str) -> None:
+    """Have luigid's page show a step that was run within a batch, and failed; `words` are HTML."""
     scheduler = _scheduler() if _this.worker_id else None
     if scheduler is None:
         return
@@ -299,7 +342,7 @@ def show_failed(task: luigi.Task, words: str) -> None:
         scheduler.add_worker(worker, [("workers", 0), ("host", socket.gethostname()), ("pid", _this.parent)])
         # Luigi's metrics for Prometheus break off at a task that fails without ever having run.
         scheduler.add_task(**told, status=RUNNING)
-        scheduler.add_task(**told, status=FAILED, expl=json.dumps(words))
+        scheduler.add_task(**told, status=FAILED, expl=json.dumps(words), tracking_url=page_link(task.ticker))
     except RPCError as error:
         # It is on record; a page that cannot show it must not fail what comes next.
         logger.warning("luigid does not show that %s failed: %s", task, error)
@@ -337,12 +380,18 @@ def _workers() -> list[dict[str, Any]]:
     return [] if scheduler is None else list(scheduler.worker_list())
 
 
-def _scheduler() -> Any:
-    """luigid, None with --local-scheduler. Its methods are made at run time, from the scheduler's."""
+def _luigid_url() -> str | None:
+    """None with --local-scheduler."""
     env: Any = luigi.interface.core()
     if env.local_scheduler:
         return None
-    return luigi.rpc.RemoteScheduler(env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/")
+    return str(env.scheduler_url or f"http://{env.scheduler_host}:{env.scheduler_port}/")
+
+
+def _scheduler() -> Any:
+    """luigid, None with --local-scheduler. Its methods are made at run time, from the scheduler's."""
+    url = _luigid_url()
+    return None if url is None else luigi.rpc.RemoteScheduler(url)
 
 
 def _lives_here(worker: dict[str, Any]) -> bool:

@@ -85,6 +85,7 @@ class TickerBatch(PipelineTask):
         if settings.load().source == "yahoo":
             # Once Yahoo has outlasted the run's patience, no further ticker is worth a process.
             budget().check_patience()
+        self.link_report()
         tickers = self.to_do()
         watch = _Watch(self, len(tickers))
         progress.begun()

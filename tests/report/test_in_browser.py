@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from luigi_tasks.report import charts, render
 from tests.report.documents import of_text, with_charts
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 MANY = 5000
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        reason = "no Chromium is installed"
-        # The check sets this: there, a test that is left out has failed.
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        # Its own sandbox wants privileges that containers do not give; the pages are ours.
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 @pytest.fixture
@@ -115,6 +98,31 @@ def test_the_tickers_of_one_state_can_be_seen_alone(opened: Open) -> None:
     page.locator("#state").select_option("failed")
 
     assert shown(page, 2) == ["failed"]
+
+
+@pytest.mark.parametrize("name", ["T00003", "T0", "A/B+C&D #1", "^X"])
+def test_a_link_to_a_ticker_finds_its_row(opened: Open, name: str) -> None:
+    document = with_charts(MANY)
+    document["by_ticker"][3]["ticker"] = document["failures"][0]["ticker"] = name
+    page = opened(document)
+
+    page.locator("#failed").get_by_role("link", name=name, exact=True).click()
+
+    found = page.locator("#tickers tr.found")
+    assert found.locator("td").first.inner_text() == name
+    assert found.evaluate(
+        "row => { const at = row.getBoundingClientRect(); return at.top >= 0 && at.bottom <= innerHeight }"
+    )
+    assert page.locator("#search").input_value() == name
+    assert name in shown(page)
+
+
+def test_a_link_to_a_ticker_that_is_none_says_that_there_is_none(opened: Open) -> None:
+    page = opened(with_charts(12))
+
+    page.goto(f"{page.url}#ticker=NONE")
+
+    assert page.locator("#shown").inner_text() == "0 of 12 tickers"
 
 
 def test_five_thousand_tickers_are_sorted_and_searched_too(opened: Open) -> None:
