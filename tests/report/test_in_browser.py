@@ -76,6 +76,16 @@ def test_a_column_is_sorted_by_a_click_and_the_other_way_by_another(opened: Open
     assert page.locator("#tickers th[aria-sort]").all_inner_texts() == ["bars"]
 
 
+def test_the_table_begins_as_it_says_sorted_by_ticker(opened: Open) -> None:
+    document = with_charts(12)
+    document["by_ticker"].reverse()
+
+    page = opened(document)
+
+    assert shown(page) == [f"T{number:05}" for number in range(12)]
+    assert page.locator("#tickers th[aria-sort=ascending]").all_inner_texts() == ["ticker"]
+
+
 def test_the_table_can_be_sorted_and_searched_by_keyboard_alone(opened: Open) -> None:
     page = opened(with_charts(12))
 
