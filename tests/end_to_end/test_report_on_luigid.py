@@ -89,7 +89,7 @@ def test_from_luigids_page_a_click_leads_to_a_failed_tickers_row(failing: Worksp
 
     row = report.locator("#tickers tr.found")
     assert row.inner_text().startswith("GONE\tfailed")
-    assert "no_such_ticker" in row.inner_text()
+    assert "there is no file for it" in row.inner_text()
     assert report.locator("#search").input_value() == "GONE"
     assert report.evaluate("origin") == "null"
 

@@ -149,7 +149,8 @@ def test_five_thousand_tickers_are_sorted_and_searched_too(opened: Open) -> None
 
 @pytest.mark.parametrize("width", [360, 768])
 def test_on_a_phone_nothing_hangs_out(opened: Open, width: int) -> None:
-    page = opened(with_charts(12), viewport={"width": width, "height": 740})
+    database = f"postgresql://postgres@/securities?host={'%2Ffolder' * 12}"
+    page = opened(with_charts(12) | {"database": database}, viewport={"width": width, "height": 740})
     draw(page, "chart-coverage")
 
     assert page.evaluate("document.documentElement.scrollWidth") == width
