@@ -151,6 +151,7 @@ class Store:
                 stored, storing = cursor.fetchone()
                 if storing and stored >= tickers:
                     return
+                time.sleep(0.002)
 
     def run(self) -> Finished:
         """A run that nothing happens to."""

@@ -61,6 +61,7 @@ CANNOT_BEGIN = 35
 REPORT_FAILED = 50
 """Exit code when the report could not be written; above all of Luigi's."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _GARBAGE_THRESHOLD = 100_000
 _LUIGID_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
@@ -128,8 +129,7 @@ def begin(task: PipelineTask) -> None:
     _this.alive = os.pipe()
     progress.start(chosen.progress_seconds)
     _this.page_shown = _make_folder(chosen.reports / RUN_ID) and page_url(RUN_ID) is not None
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, _on_signal)
+    _end_on_signals()
     _drain_on_sigusr1()
     atexit.register(_end)
 
@@ -179,6 +179,24 @@ def _drain_on_sigusr1() -> None:
 def draining() -> bool:
     """Whether the run was told by SIGUSR1 to end what it has begun, and to begin nothing more."""
     return _this.drain is not None and bool(select.select([_this.drain[0]], [], [], 0)[0])
+
+
+def _end_on_signals() -> None:
+    """Also while PostgreSQL is waited for: until a call of libpq returns, no handler is run, but other threads are."""
+    for number in _ENDING:
+        signal.signal(number, _on_signal)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    # A child's signals are its own.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    threading.Thread(target=_hear, args=(reader,), daemon=True, name="signals").start()
+
+
+def _hear(reader: int) -> None:
+    while word := os.read(reader, 1):
+        if word[0] in _ENDING:
+            _on_signal(word[0], None)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

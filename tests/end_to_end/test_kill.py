@@ -18,6 +18,8 @@ from tests.workspace import Workspace
 
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 TICKERS = [f"T{number:02}" for number in range(12)]
+# What a run that has got a signal goes on as.
+INTERRUPTED = "luigi_tasks.tasks.interrupted"
 # The processes of ours that wait for a lock, by the name that they give themselves at the database.
 WAITING = """
     SELECT split_part(application_name, ' ', 2) FROM pg_stat_activity
@@ -153,3 +155,35 @@ def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(wor
     assert workspace.query("SELECT kind FROM task_failures") == ["process_died"]
     assert workspace.run(*ARGUMENTS).code == 0
     assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a run has ended, or goes on as what writes the report of one that got a signal."""
+    try:
+        return INTERRUPTED in psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_waits_for_a_database_that_does_not_answer_can_be_ended(
+    workspace: Workspace, number: signal.Signals
+) -> None:
+    prepare(workspace)
+    assert workspace.run(*ARGUMENTS).code == 0
+    with engine_for(workspace.database_url).connect() as connection:
+        # Where the list of tickers is there already, the first process asks what is done before there is any other.
+        connection.execute(sa.text("LOCK TABLE absences, task_markers IN ACCESS EXCLUSIVE MODE"))
+        process = workspace.start(*ARGUMENTS)
+        while str(process.pid) not in workspace.query(WAITING):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(number)
+        deadline = time.monotonic() + 30
+        while not (ends := is_ending(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        connection.rollback()
+    outputs = process.communicate(timeout=60)
+
+    assert ends, "it waits for the database still"
+    assert process.returncode == 128 + number, outputs
+    assert workspace.query("SELECT count(*) FROM runs WHERE finished_at IS NULL") == [0], "it has a report"

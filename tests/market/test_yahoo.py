@@ -198,6 +198,20 @@ def test_no_way_to_yahoo_is_a_network_failure_that_says_which(
         assert words in str(answer).lower()
 
 
+@pytest.mark.parametrize("what", WHAT, ids=["bars", "metadata"])
+def test_an_answer_that_could_take_all_memory_is_broken_off(
+    yahoo: LoopbackYahoo, what: tuple[str, tuple[dt.date, ...]]
+) -> None:
+    yahoo.add("AAA", make_bars(days=60))
+    endless = Answer(200, b" " * 25_000_000 + b"{}", "application/json")
+    yahoo.fault("AAA", endless)
+
+    [refused] = ask(yahoo, (what[0], ("AAA", *what[1])))
+
+    assert isinstance(refused, NetworkFailure)
+    assert "maximum allowed file size (20000000)" in refused.reason or "Maximum file size exceeded" in refused.reason
+
+
 @pytest.mark.parametrize("kind", [500, "html", "truncate", "reset", 401])
 def test_a_second_attempt_is_sent_and_not_answered_from_a_cache(yahoo: LoopbackYahoo, kind: FaultKind) -> None:
     served = make_bars()

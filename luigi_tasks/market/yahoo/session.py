@@ -11,13 +11,15 @@ import logging
 from functools import partial
 from typing import Any
 
-from curl_cffi import requests
+from curl_cffi import CurlOpt, requests
 
 from luigi_tasks.budget import Budget
 from luigi_tasks.errors import AnswerNotUnderstood, NetworkFailure, ProviderDown, Throttled
 from luigi_tasks.market.yahoo import answers
 
 logger = logging.getLogger(__name__)
+_LARGEST_ANSWER = 20_000_000
+"""Bytes, uncompressed. 150 years of daily bars are some 6 million; what is larger could take all memory there is."""
 _NO_USABLE_ANSWER = (ProviderDown, NetworkFailure, AnswerNotUnderstood)
 
 
@@ -26,7 +28,7 @@ class PacedSession(requests.Session[requests.Response]):
 
     def __init__(self, budget: Budget, timeout: float) -> None:
         """`timeout` is in seconds, for one request; time spent waiting for the budget does not count."""
-        super().__init__(impersonate="chrome")
+        super().__init__(impersonate="chrome", curl_options={CurlOpt.MAXFILESIZE_LARGE: _LARGEST_ANSWER})
         self._budget = budget
         self.longest = timeout
         self.on_behalf = ""
