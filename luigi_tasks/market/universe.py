@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import reprlib
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,7 @@ class UniverseFile:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigurationError(str(path), f"cannot be read ({error.strerror})") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(str(path), f"is not YAML ({' '.join(str(error).split())})") from error
         entries = content.get("groupings") if isinstance(content, dict) else None
         if not isinstance(entries, dict) or not entries:
@@ -116,7 +117,11 @@ class UniverseFile:
 
 
 def _require_small(path: Path) -> None:
-    if path.stat().st_size > _LARGEST_FILE:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        # A device may have no end, and a pipe no beginning.
+        raise ConfigurationError(str(path), "is not a file")
+    if about.st_size > _LARGEST_FILE:
         reason = f"has more than {_LARGEST_FILE // 10**6} MB, which no list of tickers has"
         raise ConfigurationError(str(path), reason)
 

@@ -105,6 +105,24 @@ def test_a_csv_that_cannot_be_read_is_named_with_its_grouping(
     assert "'nordic'" in str(raised.value)
 
 
+def test_a_universe_file_nested_without_end_is_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "universe.yaml"
+    path.write_text(f"groupings: {'[' * 20_000}{']' * 20_000}")
+
+    with pytest.raises(ConfigurationError, match="is not YAML"):
+        UniverseFile.read(path)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "pipe"])
+def test_what_has_no_end_is_not_read(tmp_path: Path, device: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "universe.yaml"
+    path.write_text(f"groupings:\n  all: {{csv: {device}}}\n")
+
+    with pytest.raises(ConfigurationError, match=f"{device}: is not a file"):
+        UniverseFile.read(path).resolve(["all"])
+
+
 def test_short_rows_and_empty_lines_of_a_csv_are_no_crash_and_no_silence(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("name, Ticker \nApple,AAPL\n\nonly a name\nMore,MSFT,surplus\n")
 
