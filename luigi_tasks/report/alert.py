@@ -20,7 +20,7 @@ from luigi_tasks.errors import (
     ProviderDown,
     SecuritiesMasterError,
 )
-from luigi_tasks.report.render import headline
+from luigi_tasks.report.render import counted, headline
 from luigi_tasks.settings import Secret
 
 logger = logging.getLogger(__name__)
@@ -96,15 +96,16 @@ def ended(document: dict[str, Any], page: Path) -> str:
         first = reasons[group["kind"]]
         tickers = ", ".join(group["tickers"][:_TICKERS]) + (", …" if len(group["tickers"]) > _TICKERS else "")
         lines += [
-            f"• *{group['kind']}* ({group['count']}): {_outside(tickers)}",
+            f"• *{group['kind']}* ({len(group['tickers'])}): {_outside(tickers)}",
             f"    {group['remedy']}",
             f"    {_outside(first['ticker'] or first['step'])}: {_outside(first['reason'])}",
         ]
     if more := document["failures_by_kind"][_KINDS:]:
-        lines.append(f"• and {sum(group['count'] for group in more)} of {len(more)} more kinds")
+        lines.append(f"• and {len(more)} more kinds ({sum(len(group['tickers']) for group in more)})")
     stored = document["stored"]
+    held = f"{counted(stored['bars'], 'bar')} of {counted(stored['tickers_with_bars'], 'ticker')}"
     lines += [
-        f"stored: {stored['bars']:,} bars of {stored['tickers_with_bars']:,} tickers, up to {stored['last_session']}",
+        f"stored: {held}, up to {stored['last_session']}",
         f"report: {_outside(str(page))}",
     ]
     return "\n".join(lines)

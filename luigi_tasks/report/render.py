@@ -22,7 +22,7 @@ def page(document: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"sparkline": sparkline, "growth": growth}
+    environment.filters |= {"sparkline": sparkline, "growth": growth, "counted": counted}
     figures = charts.figures(document)
     return environment.from_string(template).render(
         report=document,
@@ -52,6 +52,11 @@ def growth(values: Sequence[float]) -> str:
 def _plotly() -> str:
     """Plotly's JavaScript; importing the package for it would take longer."""
     return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def counted(number: int, what: str) -> str:
+    """1 bar, 1,234 bars."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _duration(seconds: float) -> str:
@@ -96,13 +101,13 @@ def terminal(document: dict[str, Any], path: str) -> str:
     stored = document["stored"]
     if stored["bars"]:
         lines.append(
-            f"  stored: {stored['bars']:,} bars of {stored['tickers_with_bars']:,} tickers, "
+            f"  stored: {counted(stored['bars'], 'bar')} of {counted(stored['tickers_with_bars'], 'ticker')}, "
             f"{stored['first_session']} to {stored['last_session']}; "
             f"company data of {stored['tickers_with_company_data']:,}"
         )
     bad = sum(len(item["rows"]) for item in document["quarantine"])
     if bad:
-        lines.append(f"  quarantined: {bad:,} bars of {len(document['quarantine']):,} tickers")
+        lines.append(f"  quarantined: {counted(bad, 'bar')} of {counted(len(document['quarantine']), 'ticker')}")
     for name, title in (("findings", "findings"), ("retired", "retired, not asked for")):
         entries = document[name]
         if entries:
@@ -113,10 +118,12 @@ def terminal(document: dict[str, Any], path: str) -> str:
         lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]
     for group in document["failures_by_kind"]:
         named = ", ".join(group["tickers"][:_SHOWN]) + (", …" if len(group["tickers"]) > _SHOWN else "")
-        lines += [f"  failed, {group['kind']} ({group['count']}): {named}", f"    {group['remedy']}"]
+        lines += [f"  failed, {group['kind']} ({len(group['tickers'])}): {named}", f"    {group['remedy']}"]
     reasons = [f"    {item['ticker'] or item['step']}: {item['reason']}" for item in document["failures"][:_SHOWN]]
     if reasons:
         lines += ["  first reasons:", *reasons]
+        if document["task"] == "RunAll":
+            lines.append(f"  {'again':<9} ./run.sh retry tries these again, and no others")
     lines.append(f"  {'report':<9} {path}")
     if document.get("data_docs"):
         lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")

@@ -90,7 +90,7 @@ def test_a_failure_blocks_the_steps_after_it_and_gives_the_ticker_its_reason(run
 
     assert [counts(document, step) for step in STEPS] == [{"processed": 1, "failed": 1}, {"blocked": 1}, {"blocked": 1}]
     (ticker,) = document["by_ticker"]
-    assert (ticker["state"], ticker["reason"]) == ("failed", "BAD: there is none")
+    assert (ticker["state"], ticker["reason"]) == ("failed", "there is none"), "beside which the ticker stands"
     assert ticker["steps"] == dict(zip(STEPS, ("failed", "blocked", "blocked"), strict=True))
     assert document["tickers"] == {"failed": 1, "all": 1}
 
