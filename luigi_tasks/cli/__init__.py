@@ -34,7 +34,7 @@ def commands() -> None:
     """Services and results of the securities master."""
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh up")
 @click.option("--quiet", is_flag=True, help="Say nothing if all is well.")
 def up(quiet: bool) -> None:
     """Start PostgreSQL (unless DATABASE_URL is set) and luigid."""
@@ -43,14 +43,14 @@ def up(quiet: bool) -> None:
             click.echo(f"{name}: {where}")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh down")
 def down() -> None:
     """Stop the embedded PostgreSQL and luigid; what is stored stays."""
     for name, was_running in services.down(settings.load()).items():
         click.echo(f"{name}: {'stopped' if was_running else 'was not running'}")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh report")
 def report() -> None:
     """Show the last report's summary, and where the page is."""
     folder = settings.load().reports / "latest"
@@ -60,7 +60,7 @@ def report() -> None:
     click.echo(render.terminal(document, str(folder.resolve() / "report.html")))
 
 
-@commands.command("data-docs")
+@commands.command("data-docs", epilog="Example: ./run.sh data-docs --tickers AAPL,MSFT")
 @click.option("--run", "run_id", default="latest", help="Which run (default: the last one).")
 @click.option("--tickers", default="", help="These tickers of it: AAA,BBB.")
 @click.option("--all", "everything", is_flag=True, help="All tickers of it.")
@@ -83,7 +83,7 @@ def data_docs(run_id: str, tickers: str, everything: bool) -> None:
         click.echo(f"not as the run judged them, since stored bars or suite have changed: {', '.join(differing)}")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh metrics --output securities.prom")
 @click.option("--output", type=click.Path(path_type=Path), help="A file to write, whole or not at all.")
 def metrics(output: Path | None) -> None:
     """Figures for Prometheus, of what is stored and of the last run."""
@@ -98,7 +98,7 @@ def metrics(output: Path | None) -> None:
         figures.write(output, found)
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh late --hours 26")
 @click.option(
     "--hours", type=click.FloatRange(min=0), default=30.0, show_default=True, help="So long ago it may be at most."
 )
@@ -119,7 +119,9 @@ def late(hours: float) -> None:
     click.echo("not late")
 
 
-@commands.command(context_settings={"ignore_unknown_options": True})
+@commands.command(
+    context_settings={"ignore_unknown_options": True}, epilog="Example: ./run.sh plan --groupings dax --ticker-limit 5"
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments: tuple[str, ...]) -> None:
     """Say what a run with the same options would do; nothing is asked of Yahoo."""
@@ -136,7 +138,7 @@ def plan(arguments: tuple[str, ...]) -> None:
         click.echo(line)
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh forget AAPL")
 @click.argument("ticker")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(ticker: str, yes: bool) -> None:
@@ -156,7 +158,7 @@ def forget(ticker: str, yes: bool) -> None:
     click.echo(f"{ticker}: {bars:,} bars and {files:,} files deleted")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh backup securities.zip")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Write all tables into FILE, as they are at one moment; runs may go on."""
@@ -165,7 +167,7 @@ def backup(file: Path) -> None:
     click.echo(f"{file.absolute()}: {keeping.save(embedded.url(settings.load()), file)}")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh restore securities.zip --replace")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--replace", is_flag=True, help="Delete what is in the database.")
 def restore(file: Path, replace: bool) -> None:
@@ -177,7 +179,7 @@ def restore(file: Path, replace: bool) -> None:
     click.echo(f"All of it is in {shown(database_url)}, now of schema {newest_revision()}.")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh migrate")
 def migrate() -> None:
     """Make the tables, or bring them to this version's schema; for who owns them. A run does it if it may."""
     database_url = embedded.url(settings.load())
@@ -185,7 +187,7 @@ def migrate() -> None:
     click.echo(f"{shown(database_url)}: the schema is {newest_revision()}")
 
 
-@commands.command()
+@commands.command(epilog="Example: ./run.sh roles --reader analysts")
 @click.option("--writer", default="securities_writer", show_default=True, help="The role that runs write with.")
 @click.option("--reader", default="securities_reader", show_default=True, help="The role that only reads.")
 def roles(writer: str, reader: str) -> None:
@@ -199,7 +201,10 @@ def roles(writer: str, reader: str) -> None:
     )
 
 
-@commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@commands.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: ./run.sh psql -c 'SELECT * FROM coverage LIMIT 5'",
+)
 @click.option("--database", help="Another database of the embedded server, such as demo.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(database: str | None, arguments: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 VARIABLE = "_RUN_SH_COMPLETE"
 """run.sh hands over to Python where this is set, as click's scripts do."""
@@ -18,14 +18,31 @@ OF_RUN_SH = {
 """Commands that run.sh does without this program; here they are only completed."""
 
 
+class _Zsh(ZshComplete):
+    """click's, which would ask a run.sh in PATH; here the one that is on the command line is asked, as in bash."""
+
+    source_template = ZshComplete.source_template.replace("(( ! $+commands[%(prog_name)s] )) && return 1", "").replace(
+        "_complete %(prog_name)s)", "_complete ${~words[1]})"
+    )
+
+
+class _Fish(FishComplete):
+    """As above."""
+
+    source_template = FishComplete.source_template.replace(
+        "(commandline -t) %(prog_name)s)", "(commandline -t) (commandline -opc)[1])"
+    )
+
+
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": _Zsh, "fish": _Fish}
+
+
 @click.command(epilog="Example: ./run.sh completion bash >> ~/.bashrc")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print what makes a shell complete ./run.sh."""
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(context.find_root().command, {}, "run.sh", VARIABLE).source())
+    click.echo(_SHELLS[shell](context.find_root().command, {}, "run.sh", VARIABLE).source())
 
 
 def stubs() -> list[click.Command]:

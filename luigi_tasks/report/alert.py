@@ -96,12 +96,12 @@ def ended(document: dict[str, Any], page: Path) -> str:
         first = reasons[group["kind"]]
         tickers = ", ".join(group["tickers"][:_TICKERS]) + (", …" if len(group["tickers"]) > _TICKERS else "")
         lines += [
-            f"• *{group['kind']}* ({group['count']}): {_outside(tickers)}",
+            f"• *{group['kind']}* ({len(group['tickers'])}): {_outside(tickers)}",
             f"    {group['remedy']}",
             f"    {_outside(first['ticker'] or first['step'])}: {_outside(first['reason'])}",
         ]
     if more := document["failures_by_kind"][_KINDS:]:
-        lines.append(f"• and {sum(group['count'] for group in more)} of {len(more)} more kinds")
+        lines.append(f"• and {len(more)} more kinds ({sum(len(group['tickers']) for group in more)})")
     stored = document["stored"]
     lines += [
         f"stored: {bars_of(stored)}, up to {stored['last_session']}",

@@ -17,6 +17,7 @@ from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
 from luigi_tasks.database.standing import Retired
 from luigi_tasks.report import trends
+from luigi_tasks.report.render import counted
 from luigi_tasks.sessions import calendar_of
 
 KINDS = {
@@ -225,7 +226,7 @@ def missing(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[d
         for known, words in ((False, "the next run asks for them again"), (True, "the source has none")):
             days = [day for day, asked in sessions if asked is known]
             if days:
-                words = f"{_counted(len(days), 'session')} without a bar, {words}: {_days(days)}"
+                words = f"{counted(len(days), 'session')} without a bar, {words}: {_days(days)}"
                 found.append({"ticker": ticker, "finding": words})
     unknown = _without_calendar(database_url, tickers)
     if unknown:
@@ -250,10 +251,6 @@ def _without_calendar(database_url: str, tickers: Sequence[str]) -> dict[str, in
 def _days(days: Sequence[Any]) -> str:
     shown = ", ".join(map(str, days[:_MOST_DAYS]))
     return shown + (", …" if len(days) > _MOST_DAYS else "")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
@@ -295,17 +292,17 @@ def _findings(detail: Mapping[str, Any]) -> list[str]:
             found.append(f"{len(detail[name])} {words}: {_days(detail[name])}")
     if detail.get("off_calendar"):
         days = detail["off_calendar"]
-        found.append(f"{_counted(len(days), 'bar')} of days on which {detail['calendar']} is closed: {_days(days)}")
+        found.append(f"{counted(len(days), 'bar')} of days on which {detail['calendar']} is closed: {_days(days)}")
     if detail.get("refilled"):
         days = detail["refilled"]
-        found.append(f"{_counted(len(days), 'session')} that had been missing came: {_days(days)}")
+        found.append(f"{counted(len(days), 'session')} that had been missing came: {_days(days)}")
     flagged = defaultdict(list)
     for flag in detail.get("flagged") or []:
         flagged[flag["rule"]].append(flag["date"] or "all")
-    found += [f"{_counted(len(days), 'bar')} against '{rule}': {_days(days)}" for rule, days in flagged.items()]
+    found += [f"{counted(len(days), 'bar')} against '{rule}': {_days(days)}" for rule, days in flagged.items()]
     if detail.get("restated"):
         count, (first, last) = detail["revised"]["restatement"], detail["restated"]
-        bars, were = _counted(count, "bar"), "was" if count == 1 else "were"
+        bars, were = counted(count, "bar"), "was" if count == 1 else "were"
         found.append(f"{bars} from {first} to {last} {were} changed by the source, not by a split or dividend")
     return found
 
@@ -322,6 +319,11 @@ def _outcome(run_id: str, marker: dict[str, Any] | None, failure: dict[str, Any]
     return "blocked" if marker is None else "skipped"
 
 
+def _reason(failure: dict[str, Any]) -> str:
+    """Without the ticker that most begin with: wherever one is shown, that stands beside it."""
+    return str(failure["reason"]).removeprefix(f"{failure['ticker']}: ")
+
+
 def _failure(failure: dict[str, Any]) -> dict[str, Any]:
     return {
         "ticker": failure["ticker"],
@@ -330,11 +332,6 @@ def _failure(failure: dict[str, Any]) -> dict[str, Any]:
         "reason": _reason(failure),
         "failed_at": _text(failure["failed_at"]),
     }
-
-
-def _reason(failure: dict[str, Any]) -> str:
-    """Without the ticker in front, which stands beside it wherever it is shown."""
-    return str(failure["reason"]).removeprefix(f"{failure['ticker']}: ")
 
 
 def _by_kind(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

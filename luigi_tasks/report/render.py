@@ -22,7 +22,7 @@ def page(document: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"sparkline": sparkline, "growth": growth, "bars_of": bars_of}
+    environment.filters |= {"sparkline": sparkline, "growth": growth, "counted": counted, "bars_of": bars_of}
     figures = charts.figures(document)
     return environment.from_string(template).render(
         report=document,
@@ -52,6 +52,11 @@ def growth(values: Sequence[float]) -> str:
 def _plotly() -> str:
     """Plotly's JavaScript; importing the package for it would take longer."""
     return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def counted(number: int, what: str) -> str:
+    """1 bar, 1,234 bars."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _duration(seconds: float) -> str:
@@ -85,8 +90,8 @@ def headline(document: dict[str, Any]) -> str:
 
 def bars_of(stored: dict[str, Any]) -> str:
     """How many bars of how many tickers, as far as they were counted."""
-    bars = "bars" if stored["bars"] is None else f"{stored['bars']:,} bars"
-    return f"{bars} of {stored['tickers_with_bars']:,} tickers"
+    bars = "bars" if stored["bars"] is None else counted(stored["bars"], "bar")
+    return f"{bars} of {counted(stored['tickers_with_bars'], 'ticker')}"
 
 
 def terminal(document: dict[str, Any], path: str) -> str:
@@ -107,7 +112,7 @@ def terminal(document: dict[str, Any], path: str) -> str:
         )
     bad = sum(len(item["rows"]) for item in document["quarantine"])
     if bad:
-        lines.append(f"  quarantined: {bad:,} bars of {len(document['quarantine']):,} tickers")
+        lines.append(f"  quarantined: {counted(bad, 'bar')} of {counted(len(document['quarantine']), 'ticker')}")
     for name, title in (("findings", "findings"), ("retired", "retired, not asked for")):
         entries = document[name]
         if entries:
@@ -118,10 +123,12 @@ def terminal(document: dict[str, Any], path: str) -> str:
         lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]
     for group in document["failures_by_kind"]:
         named = ", ".join(group["tickers"][:_SHOWN]) + (", …" if len(group["tickers"]) > _SHOWN else "")
-        lines += [f"  failed, {group['kind']} ({group['count']}): {named}", f"    {group['remedy']}"]
+        lines += [f"  failed, {group['kind']} ({len(group['tickers'])}): {named}", f"    {group['remedy']}"]
     reasons = [f"    {item['ticker'] or item['step']}: {item['reason']}" for item in document["failures"][:_SHOWN]]
     if reasons:
         lines += ["  first reasons:", *reasons]
+        if document["task"] == "RunAll":
+            lines.append(f"  {'again':<9} ./run.sh retry tries these again, and no others")
     lines.append(f"  {'report':<9} {path}")
     if document.get("data_docs"):
         lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")

@@ -354,6 +354,7 @@ def show_failed(task: TickerTask, words: str) -> None:
         "params": task.to_str_params(),
         "family": task.task_family,
         "module": task.task_module,
+        "priority": task.priority,
     }
     try:
         # Alive or dead with the run's parent process.

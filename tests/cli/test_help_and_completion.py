@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -31,7 +33,9 @@ def test_help_says_what_a_command_does_and_its_examples_can_be_given(
     assert command.get_short_help_str()
     context = click.Context(command)
     assert all(option.help for option in command.get_params(context) if isinstance(option, click.Option)), path
-    for example in re.findall(r"\./run\.sh (.*?)(?:$| >>)", f"{command.help}\n{command.epilog or ''}", re.M):
+    examples = re.findall(r"\./run\.sh (.*?)(?:$| >>)", f"{command.help}\n{command.epilog or ''}", re.M)
+    assert examples, path
+    for example in examples:
         words = example.split()
         assert tuple(words[: len(path)]) == path
         command.make_context(path[-1], words[len(path) :])
@@ -47,20 +51,45 @@ def test_every_command_of_run_sh_is_completed_and_in_its_help() -> None:
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", usage)] == []
 
 
-def test_bash_completes_commands_options_and_kinds(tmp_path: Path) -> None:
+# Each says what it would offer for the words given to it, after the program's output has been read.
+SHELLS = {
+    "bash": """
+        words=("$@"); COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]} - 1))
+        _runsh_completion ./run.sh; printf '%s\\n' "${COMPREPLY[@]}"
+    """,
+    # Its own functions for completion work only where somebody types.
+    "zsh": """
+        compadd() { print -rl -- $completions }
+        _describe() { print -rl -- ${completions_with_descriptions%%:*} }
+        words=("$@"); CURRENT=${#words}
+        _runsh_completion
+    """,
+    "fish": 'complete -C (string join -- " " $argv)',
+}
+SOURCE = {
+    "bash": 'source <(echo "$SOURCE")',
+    "zsh": 'compdef() { registered=$2 }; eval "$SOURCE"; [[ $registered = run.sh ]]',
+    "fish": "echo $SOURCE | source",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_commands_options_and_kinds(tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} is installed")
     (tmp_path / "run.sh").write_text(f'#!/bin/sh\ncd {REPOSITORY} && exec {BIN}/python -m luigi_tasks.cli "$@"\n')
     (tmp_path / "run.sh").chmod(0o755)
-    program = [str(BIN / "python"), "-m", "luigi_tasks.cli", "completion", "bash"]
+    program = [str(BIN / "python"), "-m", "luigi_tasks.cli", "completion", shell]
     source = subprocess.run(program, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    script = f"{SOURCE[shell]}\n{SHELLS[shell]}"
 
     def completed(*words: str) -> list[str]:
-        line = " ".join(f"'{word}'" for word in words)
-        asked = (
-            f"{source}\ncd {tmp_path}; COMP_WORDS=(./run.sh {line}); COMP_CWORD={len(words)}\n"
-            "_runsh_completion ./run.sh; printf '%s\\n' \"${COMPREPLY[@]}\""
-        )
-        done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
-        return done.stdout.split()
+        given = ["./run.sh", *words]
+        asked = [shell, "-c", script, *([] if shell == "fish" else [shell]), *given]
+        environment = os.environ | {"SOURCE": source}
+        done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.stderr == ""
+        return [line.partition("\t")[0] for line in done.stdout.split("\n") if line]
 
     assert completed("sta") == ["status"]
     assert set(completed("tickers", "")) == {"list", "add", "remove"}

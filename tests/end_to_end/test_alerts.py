@@ -39,7 +39,7 @@ def test_a_failure_is_told_with_its_remedy_and_a_success_is_not(workspace: Works
     assert "incomplete*: 1 of 2 tickers are not done; 1 are." in text
     assert "• *no_such_ticker* (1): GONE\n    The source says it has no such ticker." in text
     assert f"report: {workspace.store}/reports/" in text
-    assert "stored: 30 bars of 1 tickers, up to 2024-03-15" in text
+    assert "stored: 30 bars of 1 ticker, up to 2024-03-15" in text
     assert PATH not in bad.out + bad.err + everything_written(workspace)
     assert luigid is not None
     assert {"ALERT_WEBHOOK_URL", "DATABASE_URL"}.isdisjoint(luigid.environ())

@@ -118,13 +118,13 @@ def test_a_message_names_each_kind_with_its_remedy_and_a_reason() -> None:
 
     assert "incomplete*: 1 of 1 tickers are not done; 0 are." in lines[0]
     assert lines[2:5] == [
-        "• *kind_0* (10): T00, T01, T02, T03, T04, T05, T06, T07, …",
+        "• *kind_0* (9): T00, T01, T02, T03, T04, T05, T06, T07, …",
         "    Do 0.",
         "    T00: because of T00",
     ]
     assert lines[-3:] == [
-        "• and 20 of 2 more kinds",
-        "stored: 1,234 bars of 1 tickers, up to 2023-12-29",
+        "• and 2 more kinds (18)",
+        "stored: 1,234 bars of 1 ticker, up to 2023-12-29",
         "report: /var/report.html",
     ]
 

@@ -90,7 +90,7 @@ def test_a_failure_blocks_the_steps_after_it_and_gives_the_ticker_its_reason(run
 
     assert [counts(document, step) for step in STEPS] == [{"processed": 1, "failed": 1}, {"blocked": 1}, {"blocked": 1}]
     (ticker,) = document["by_ticker"]
-    assert (ticker["state"], ticker["reason"]) == ("failed", "there is none")
+    assert (ticker["state"], ticker["reason"]) == ("failed", "there is none"), "beside which the ticker stands"
     assert ticker["steps"] == dict(zip(STEPS, ("failed", "blocked", "blocked"), strict=True))
     assert document["tickers"] == {"failed": 1, "all": 1}
 
@@ -232,7 +232,7 @@ def test_bars_are_not_counted_by_a_run_that_had_nothing_to_do(run: Run) -> None:
 
     assert (document["stored"]["bars"], document["by_ticker"][0]["bars"]) == (None, None)
     assert (document["stored"]["tickers_with_bars"], document["stored"]["first_session"]) == (1, "2024-03-11")
-    assert "bars of 1 tickers" in render.bars_of(document["stored"])
+    assert render.bars_of(document["stored"]) == "bars of 1 ticker"
 
 
 def test_nothing_is_stored_before_anything_is(run: Run) -> None:

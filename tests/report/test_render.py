@@ -37,7 +37,7 @@ def test_the_summary_has_the_counts_the_reasons_and_the_remedies() -> None:
         "/var/report.html",
     ):
         assert words in text
-    assert "quarantined: 1 bars of 1 tickers" in text
+    assert "quarantined: 1 bar of 1 ticker" in text
 
 
 def test_the_page_shows_hostile_text_as_text_and_loads_nothing() -> None:
