@@ -104,7 +104,8 @@ def scheduling(bench: Bench, given: argparse.Namespace) -> list[Figure]:
             "≤ 3",
             again.wall <= 3,
         ),
-        Figure("nothing to do", "transactions in PostgreSQL", queries, "", "a handful", queries <= 60),
+        # Every other one asks whether the connection lives; PostgreSQL's own vacuuming counts as well.
+        Figure("nothing to do", "transactions in PostgreSQL", queries, "", "not one a task", queries < given.many / 10),
         Figure("memory", f"{given.many:,} tickers of one bar", walls[given.many].memory / MEBIBYTE, "MiB"),
         Figure("memory", f"luigid, {given.tickers:,} tickers", walls[given.tickers].service_memory / MEBIBYTE, "MiB"),
         Figure("memory", f"luigid, {given.many:,} tickers", walls[given.many].service_memory / MEBIBYTE, "MiB"),
