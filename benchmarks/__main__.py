@@ -296,7 +296,10 @@ def plot(figures: list[Figure], path: Path) -> None:
     shown = {name: each for name, each in shown.items() if each}
     if not shown:
         return
-    drawing, axes = plt.subplots(len(shown), 1, figsize=(8, 1.6 * len(shown) + 0.5), squeeze=False)
+    bars_of = [len(each) for each in shown.values()]
+    drawing, axes = plt.subplots(
+        len(shown), 1, figsize=(8, len(shown) + 0.25 * sum(bars_of)), height_ratios=bars_of, squeeze=False
+    )
     for axis, (name, each) in zip(axes[:, 0], shown.items(), strict=True):
         drawn = axis.barh([figure.what for figure in each], [figure.value for figure in each], color="#4c78a8")
         axis.bar_label(drawn, fmt="{:,.0f}", padding=3)
