@@ -8,15 +8,21 @@ Columns, in this order, one row a session, oldest first:
 | open, high, low, close | float64 | the security's currency, as the source states it (Yahoo: adjusted for splits) |
 | adj_close | float64, NaN = not known | close adjusted for splits and dividends |
 | volume | int64 (float64 where some are not known) | shares, contracts or units |
-| dividends | float64 | currency per share, on the ex-date; 0 where none |
+| dividends | float64 | per share, on the ex-date, in dividend_currency; 0 where none |
 | stock_splits | float64 | new shares per old one, on the first day traded that way; 0 where none |
+| capital_gains | float64 | a fund's distribution of gains, currency per share, on the ex-date; 0 where none |
+| dividend_currency | str, NaN = that of the prices | of a dividend that the source states in another currency |
+
+The last two may be left out of a frame that is given to `conform`: then there are none.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -27,21 +33,30 @@ name, quote_type, exchange, currency, time_zone (IANA), first_trade_date, last_t
 ASKED = "asked"
 """Key in a frame's `attrs`, and in its file, for the days that were asked for: see `luigi_tasks.history.Span`."""
 
-ATTRS = (FACTS, ASKED)
+ACTIONS = "actions"
+"""Key in a frame's `attrs`, and in its file, for the corporate actions of days that the answer has no bar of: a list of
+dicts with date (ISO), dividends, dividend_currency, stock_splits, capital_gains, as in the columns; see `actions_of`."""
+
+ATTRS = (FACTS, ASKED, ACTIONS)
 
 PRICES = ("open", "high", "low", "close")
-COLUMNS = ("date", *PRICES, "adj_close", "volume", "dividends", "stock_splits")
-_DTYPES = ("datetime64[s]", *["float64"] * 5, "int64", *["float64"] * 2)
+AMOUNTS = ("dividends", "stock_splits", "capital_gains")
+"""The corporate actions among the columns; 0 where there is none."""
+COLUMNS = ("date", *PRICES, "adj_close", "volume", *AMOUNTS, "dividend_currency")
+NUMBERS = COLUMNS[1:-1]
+"""The columns that are numbers."""
+_DTYPES = ("datetime64[s]", *["float64"] * 5, "int64", *["float64"] * 3, "str")
 
 ARROW_SCHEMA = pa.schema(
     [
         ("date", pa.date32()),
         *((name, pa.float64()) for name in (*PRICES, "adj_close")),
         ("volume", pa.int64()),
-        ("dividends", pa.float64()),
-        ("stock_splits", pa.float64()),
+        *((name, pa.float64()) for name in AMOUNTS),
+        ("dividend_currency", pa.string()),
     ]
 )
+_NUMERIC_SCHEMA = ARROW_SCHEMA.remove(len(COLUMNS) - 1)
 
 
 def conform(frame: pd.DataFrame) -> pd.DataFrame:
@@ -53,9 +68,10 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if _conforms(frame):
         return frame.copy()
-    out = frame.loc[:, list(COLUMNS)].copy()
+    out = _complete(frame).loc[:, list(COLUMNS)].copy()
     out["date"] = pd.to_datetime(out["date"]).astype("datetime64[s]")
-    for name in COLUMNS[1:]:
+    out["dividend_currency"] = out["dividend_currency"].astype("str")
+    for name in NUMBERS:
         out[name] = pd.to_numeric(out[name])
         if name != "volume":
             out[name] = out[name].astype("float64")
@@ -71,6 +87,12 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
+def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with those columns that need not be given."""
+    given = {"capital_gains": 0.0, "dividend_currency": _no_text(len(frame))}
+    return frame.assign(**{name: value for name, value in given.items() if name not in frame})
+
+
 def _conforms(frame: pd.DataFrame) -> bool:
     """Whether there is nothing to do, as with most frames: they are conformed wherever they come from."""
     return (
@@ -80,6 +102,14 @@ def _conforms(frame: pd.DataFrame) -> bool:
         and frame.index.equals(pd.RangeIndex(len(frame)))
         and bool(frame["date"].is_monotonic_increasing)
     )
+
+
+def actions_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The corporate actions of days without a bar, by date: date, the columns of `AMOUNTS`, and dividend_currency."""
+    names = ["date", *AMOUNTS, "dividend_currency"]
+    out = pd.DataFrame(frame.attrs.get(ACTIONS) or [], columns=names)
+    kinds = dict.fromkeys(AMOUNTS, "float64") | {"date": "datetime64[s]", "dividend_currency": "str"}
+    return out.astype(kinds).sort_values("date", ignore_index=True)
 
 
 def ends_early(frame: pd.DataFrame, left_out: Iterable[dt.date], as_of: dt.date) -> str:
@@ -100,8 +130,12 @@ def to_arrow(bars: pd.DataFrame) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid: a volume is not a whole number.
     """
-    # One thread: starting others takes longer than some thousand rows.
-    return pa.Table.from_pandas(bars, schema=ARROW_SCHEMA, preserve_index=False, safe=True, nthreads=1)
+    # One thread: starting others takes longer than some thousand rows. Text apart: nearly always there is none, and
+    # looking at it takes longer than all numbers together.
+    numbers = pa.Table.from_pandas(bars, schema=_NUMERIC_SCHEMA, preserve_index=False, safe=True, nthreads=1)
+    currency = bars["dividend_currency"]
+    text = pa.array(currency, pa.string()) if currency.notna().any() else pa.nulls(len(bars), pa.string())
+    return numbers.append_column("dividend_currency", text)
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
@@ -110,4 +144,14 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
     if pa.types.is_date32(days.type):
         # As pandas is to have them; it would make milliseconds of them.
         table = table.set_column(table.column_names.index("date"), "date", days.cast(pa.timestamp("s")))
-    return conform(table.to_pandas())
+    texts = [name for name in ("dividend_currency",) if name in table.column_names]
+    none = [name for name in texts if table.column(name).null_count == len(table)]
+    frame = table.drop_columns(none).to_pandas()
+    for name in none:
+        frame.insert(min(COLUMNS.index(name), len(frame.columns)), name, _no_text(len(frame)))
+    return conform(frame)
+
+
+def _no_text(rows: int) -> Any:
+    # A hundred times as fast as to turn floats into text.
+    return pd.array([np.nan], dtype="str").take(np.zeros(rows, dtype=int))
