@@ -21,6 +21,8 @@ DTYPES = {
     "volume": "int64",
     "dividends": "float64",
     "stock_splits": "float64",
+    "capital_gains": "float64",
+    "dividend_currency": "str",
 }
 
 
@@ -36,11 +38,11 @@ def dtypes(frame: pd.DataFrame) -> dict[str, str]:
         make_bars().assign(more="x"),
         make_bars().iloc[::-1],
         make_bars().set_axis([7] * 30),
-        make_bars().astype(dict.fromkeys(bars.COLUMNS[1:], "float64")),
+        make_bars().astype(dict.fromkeys(bars.NUMBERS, "float64")),
         make_bars().assign(date=[f"{day:%Y-%m-%d}" for day in make_bars()["date"]]),
         make_bars().assign(date=[day.date() for day in make_bars()["date"]]),
         make_bars().assign(date=make_bars()["date"].astype("datetime64[ns]")),
-        make_bars().assign(**{name: make_bars()[name].map(repr) for name in bars.COLUMNS[1:]}),
+        make_bars().assign(**{name: make_bars()[name].map(repr) for name in bars.NUMBERS}),
         make_bars().assign(volume=make_bars()["volume"].astype("uint64")),
         make_bars().assign(volume=make_bars()["volume"].astype("int32")),
     ],
@@ -95,15 +97,43 @@ def test_two_bars_of_one_day_stay_in_the_order_given() -> None:
     assert bars.conform(frame)["volume"].tolist() == [3, 1, 2]
 
 
-@pytest.mark.parametrize("name", bars.COLUMNS)
+@pytest.mark.parametrize("name", bars.COLUMNS[:-2])
 def test_a_missing_column_is_named(name: str) -> None:
     with pytest.raises(KeyError, match=name):
         bars.conform(make_bars().drop(columns=name))
 
 
+def test_capital_gains_and_currencies_of_dividends_need_not_be_given() -> None:
+    found = bars.conform(make_bars(days=3).drop(columns=["capital_gains", "dividend_currency"]))
+
+    assert found["capital_gains"].tolist() == [0.0] * 3
+    assert found["dividend_currency"].isna().all()
+    assert dtypes(found) == DTYPES
+
+
+def test_actions_of_days_without_a_bar_are_a_table() -> None:
+    frame = make_bars(days=3)
+    split = {
+        "date": "2024-03-09",
+        "dividends": 0.0,
+        "dividend_currency": None,
+        "stock_splits": 0.25,
+        "capital_gains": 0.0,
+    }
+    paid = split | {"date": "2024-03-02", "dividends": 0.7, "dividend_currency": "USD", "stock_splits": 0.0}
+    frame.attrs[bars.ACTIONS] = [split, paid]
+
+    found = bars.actions_of(frame)
+
+    assert found["date"].astype("str").tolist() == ["2024-03-02", "2024-03-09"]
+    assert found["stock_splits"].tolist() == [0.0, 0.25]
+    assert found["dividend_currency"].fillna("").tolist() == ["USD", ""]
+    assert bars.actions_of(make_bars(days=3)).empty
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [*((name, "x") for name in bars.COLUMNS), ("close", "12,5"), ("volume", "2024-01-02"), ("date", "2024-13-01")],
+    [*((name, "x") for name in bars.COLUMNS[:-1]), ("close", "12,5"), ("volume", "2024-01-02"), ("date", "2024-13-01")],
 )
 def test_what_is_no_number_or_date_is_refused(name: str, value: str) -> None:
     frame = make_bars(days=2).astype({name: object})
@@ -147,7 +177,8 @@ NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
             st.dates(min_value=dt.date(1792, 5, 17), max_value=dt.date(2999, 12, 31)),
             *[NUMBERS] * 5,
             st.integers(min_value=0, max_value=2**53),
-            *[NUMBERS] * 2,
+            *[NUMBERS] * 3,
+            st.none() | st.sampled_from(["USD", "GBp"]),
         ),
         max_size=5,
     )
@@ -158,7 +189,7 @@ def test_arrow_gives_back_the_frame_it_was_given(rows: list[tuple[Any, ...]]) ->
     back = bars.from_arrow(bars.to_arrow(frame))
 
     pd.testing.assert_frame_equal(back, frame, check_exact=True)
-    for name in (*bars.PRICES, "adj_close", "dividends", "stock_splits"):
+    for name in (*bars.PRICES, "adj_close", *bars.AMOUNTS):
         signs = [np.signbit(column[name][column[name].notna()].to_numpy()).tolist() for column in (back, frame)]
         assert signs[0] == signs[1], "-0.0 is not 0.0 bit for bit"
 

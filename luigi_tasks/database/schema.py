@@ -6,6 +6,8 @@ bit for bit, in half the space.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -63,6 +65,20 @@ securities = sa.Table(
     sa.Column("history_from", sa.Date, comment="the day from which on bars were asked for"),
     sa.Column("whole_as_of", sa.Date, comment="the latest as-of date on which the whole history was asked for"),
     sa.Column("successor", sa.Text, comment="the ticker it has now, where it was renamed"),
+    sa.Column(
+        "open_until",
+        sa.DateTime(timezone=True),
+        comment="when the session that the last answer left out can be had; NULL: it left out none",
+    ),
+    sa.Column("unfinished", sa.Date, comment="that session"),
+    sa.Column(
+        "accepted",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the next answer replaces what is stored, whatever it is",
+    ),
+    sa.CheckConstraint("num_nulls(open_until, unfinished) IN (0, 2)", name="unfinished"),
     sa.CheckConstraint("ticker ~ '^[A-Z0-9^][A-Z0-9.=^&_-]{0,31}$'", name="ticker"),
     sa.CheckConstraint("num_nulls(bars_as_of, history_from) IN (0, 2)", name="history"),
 )
@@ -105,7 +121,46 @@ PRICE_CHECKS = {
     "volume": "volume >= 0",
     "dividends": "dividends >= 0 AND dividends < 'Infinity'",
     "stock_splits": "stock_splits >= 0 AND stock_splits < 'Infinity'",
+    "capital_gains": "capital_gains >= 0 AND capital_gains < 'Infinity'",
+    "known": "provisional OR num_nulls(open, high, low, volume) = 0",
 }
+
+
+def _prices() -> list[sa.Column[float]]:
+    """NULL in a provisional bar alone, where the source contradicts itself."""
+    return [sa.Column(name, sa.Double, nullable=name != "close") for name in ("open", "high", "low", "close")]
+
+
+def _settling() -> tuple[sa.Column[bool], sa.Column[object]]:
+    return (
+        sa.Column(
+            "provisional",
+            sa.Boolean,
+            nullable=False,
+            server_default=sa.false(),
+            comment="the newest session, which the source may still settle",
+        ),
+        sa.Column("settled_as_of", sa.Date, comment="as-of date of the run that found it unchanged; NULL: of none"),
+    )
+
+
+def _actions(*, nullable: bool = False) -> list[sa.Column[Any]]:
+    """Dividends, splits and capital gains, 0 where none, and the currency of the dividend."""
+    zero = None if nullable else sa.text("0")
+    told = {
+        "dividends": "per share, on the ex-date, in dividend_currency",
+        "stock_splits": "New shares per old one; 0: none",
+        "capital_gains": "A fund's distribution of gains: currency per share, on the ex-date; 0: none",
+    }
+    amounts = [
+        sa.Column(name, sa.Double, nullable=nullable, server_default=zero, comment=None if nullable else words)
+        for name, words in told.items()
+    ]
+    currency = sa.Column(
+        "dividend_currency", sa.Text, comment=None if nullable else "of the dividend; NULL: that of the prices"
+    )
+    return [*amounts, currency]
+
 
 ohlcv = sa.Table(
     "ohlcv",
@@ -113,27 +168,12 @@ ohlcv = sa.Table(
     # No foreign key, which would be asked about for every bar: triggers keep what it would (migration 0007).
     sa.Column("security_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="of a row in securities"),
     sa.Column("date", sa.Date, primary_key=True, comment="The session's calendar day where the security is traded"),
-    sa.Column("open", sa.Double, nullable=False),
-    sa.Column("high", sa.Double, nullable=False),
-    sa.Column("low", sa.Double, nullable=False),
-    sa.Column("close", sa.Double, nullable=False),
+    *_prices(),
     sa.Column("adj_close", sa.Double, comment="NULL: the source does not say"),
-    sa.Column("volume", sa.BigInteger, nullable=False),
-    sa.Column(
-        "dividends",
-        sa.Double,
-        nullable=False,
-        server_default=sa.text("0"),
-        comment="Currency per share, on the ex-date",
-    ),
-    sa.Column(
-        "stock_splits",
-        sa.Double,
-        nullable=False,
-        server_default=sa.text("0"),
-        comment="New shares per old one; 0: none",
-    ),
+    sa.Column("volume", sa.BigInteger),
+    *_actions(),
     sa.Column("as_of", sa.Date, nullable=False, comment="as-of date of the run that last changed the bar"),
+    *_settling(),
     *(sa.CheckConstraint(rule, name=name) for name, rule in PRICE_CHECKS.items()),
     # "Every ticker on one day" is the other question that people ask.
     sa.Index("ohlcv_date_idx", "date"),
@@ -149,15 +189,15 @@ ohlcv_revisions = sa.Table(
     sa.Column("as_of", sa.Date, nullable=False, comment="as-of date of the run that brought this version"),
     sa.Column("until", sa.Date, nullable=False, comment="as-of date of the run that replaced it"),
     sa.Column("why", sa.Text, nullable=False),
-    *(sa.Column(name, sa.Double, nullable=False) for name in ("open", "high", "low", "close")),
+    *_prices(),
     sa.Column("adj_close", sa.Double),
-    sa.Column("volume", sa.BigInteger, nullable=False),
-    sa.Column("dividends", sa.Double, nullable=False),
-    sa.Column("stock_splits", sa.Double, nullable=False),
+    sa.Column("volume", sa.BigInteger),
+    *_actions(),
+    *_settling(),
     _timestamp("revised_at"),
     sa.Column("revision_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.CheckConstraint("until >= as_of", name="until"),
-    sa.CheckConstraint("why IN ('split', 'dividend', 'restatement', 'withdrawn')", name="why"),
+    sa.CheckConstraint("why IN ('split', 'dividend', 'restatement', 'settled', 'accepted', 'withdrawn')", name="why"),
     comment="Bars as they were before they were changed",
 )
 
@@ -173,14 +213,50 @@ quarantined_bars = sa.Table(
         autoincrement=False,
         comment="from 0, where the source sends several for one session",
     ),
-    *(
-        sa.Column(name, sa.Double)
-        for name in ("open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits")
+    *(sa.Column(name, sa.Double) for name in ("open", "high", "low", "close", "adj_close", "volume")),
+    *_actions(nullable=True),
+    sa.Column(
+        "provisional",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the newest session, which waits for the source to settle it",
     ),
     sa.Column("broken", JSONB, nullable=False, comment="[{rule, value, threshold}]"),
     sa.Column("as_of", sa.Date, nullable=False),
     _timestamp("quarantined_at"),
     comment="Bars that broke a rule when last downloaded; gone once they are mended",
+)
+
+actions_without_bar = sa.Table(
+    "actions_without_bar",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("as_of", sa.Date, primary_key=True, comment="as-of date of the run that brought it"),
+    sa.Column("until", sa.Date, comment="as-of date of the run after which it was no longer so; NULL: it is"),
+    *_actions(),
+    sa.CheckConstraint("until > as_of", name="until"),
+    sa.CheckConstraint("greatest(dividends, stock_splits, capital_gains) < 'Infinity'", name="finite"),
+    sa.CheckConstraint("least(dividends, stock_splits, capital_gains) >= 0", name="not_negative"),
+    comment="Corporate actions of days that no bar is stored of",
+)
+
+repairs = sa.Table(
+    "repairs",
+    metadata,
+    _security_id(),
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("column", sa.Text, primary_key=True, comment="of the bar"),
+    sa.Column("as_of", sa.Date, primary_key=True, comment="as-of date of the run that found it"),
+    sa.Column("until", sa.Date, comment="as-of date of the run that found it mended, or otherwise; NULL: it holds"),
+    sa.Column("rule", sa.Text, nullable=False, comment="that the served value breaks"),
+    sa.Column("old", sa.Double, comment="as served; NULL: not known"),
+    sa.Column("new", sa.Double, nullable=False, comment="the one value with which the answer is consistent"),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.CheckConstraint("until > as_of", name="until"),
+    sa.CheckConstraint("new >= 0 AND new < 'Infinity'", name="new"),
+    comment="Values that the source contradicts itself about, mended where there is exactly one solution",
 )
 
 missing_sessions = sa.Table(
@@ -210,7 +286,8 @@ security_metadata = sa.Table(
     sa.Column("country", sa.Text),
     sa.Column("sector", sa.Text),
     sa.Column("industry", sa.Text),
-    sa.Column("market_cap", sa.Numeric, comment="in currency"),
+    sa.Column("market_cap", sa.Numeric, comment="in market_cap_currency"),
+    sa.Column("market_cap_currency", sa.Text, comment="the major unit: GBP where prices are in GBp"),
     sa.Column("shares_outstanding", sa.Numeric),
     sa.Column("answer", JSONB, nullable=False, comment="the whole answer, in the source's own field names"),
     _timestamp("created_at"),
