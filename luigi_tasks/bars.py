@@ -28,14 +28,23 @@ import pyarrow as pa
 
 FACTS = "security"
 """Key in a frame's `attrs`, and in its file, for what the source says of the security in the same answer: a dict with
-name, quote_type, exchange, currency, time_zone (IANA), first_trade_date, last_trade_date (ISO); None: not said."""
+name, quote_type, exchange, currency, time_zone (IANA), first_trade_date, last_trade_date (ISO); None: not said.
+
+It may also have, None where it does not apply:
+
+* market_price: the latest price by the answer's own word, which tells in what unit its bars should be;
+* provisional (ISO day): the newest session of the answer, which the source may still settle;
+* unfinished (ISO day): the session that the answer had a row of, or would have, and that is no close yet; left out;
+* open_until (ISO instant with zone): when that session can be had;
+* lacks: names of columns that the answer did not have at all."""
 
 ASKED = "asked"
 """Key in a frame's `attrs`, and in its file, for the days that were asked for: see `luigi_tasks.history.Span`."""
 
 ACTIONS = "actions"
 """Key in a frame's `attrs`, and in its file, for the corporate actions of days that the answer has no bar of: a list of
-dicts with date (ISO), dividends, dividend_currency, stock_splits, capital_gains, as in the columns; see `actions_of`."""
+dicts with date (ISO) and dividends, dividend_currency, stock_splits, capital_gains, as in the columns; `actions_of`
+makes a frame of them."""
 
 ATTRS = (FACTS, ASKED, ACTIONS)
 

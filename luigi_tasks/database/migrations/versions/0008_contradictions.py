@@ -1,5 +1,5 @@
-"""What a source says is held against itself: capital gains, currencies of dividends, provisional bars, corporate actions
-of days without a bar, repairs, and the currency of the market capitalisation.
+"""What a source says is held against itself: capital gains, currencies of dividends, provisional bars, corporate
+actions of days without a bar, repairs, and the currency of the market capitalisation.
 
 Revision ID: 0008
 """
