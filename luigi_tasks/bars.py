@@ -65,7 +65,6 @@ ARROW_SCHEMA = pa.schema(
         ("dividend_currency", pa.string()),
     ]
 )
-_NUMERIC_SCHEMA = ARROW_SCHEMA.remove(len(COLUMNS) - 1)
 
 
 def conform(frame: pd.DataFrame) -> pd.DataFrame:
@@ -121,6 +120,15 @@ def actions_of(frame: pd.DataFrame) -> pd.DataFrame:
     return out.astype(kinds).sort_values("date", ignore_index=True)
 
 
+def every_action(frame: pd.DataFrame) -> pd.DataFrame:
+    """All corporate actions of the frame, on days with a bar or without: columns as `actions_of`, by date."""
+    names = ["date", *AMOUNTS, "dividend_currency"]
+    acted = (frame[list(AMOUNTS)] > 0).any(axis=1)
+    on_bars, others = frame.loc[acted, names], actions_of(frame)
+    both = pd.concat([on_bars, others]) if len(others) else on_bars
+    return both.drop_duplicates("date").sort_values("date", ignore_index=True)
+
+
 def ends_early(frame: pd.DataFrame, left_out: Iterable[dt.date], as_of: dt.date) -> str:
     """In words, that the source says itself that the security traded after the last bar it sent; else empty.
 
@@ -139,12 +147,26 @@ def to_arrow(bars: pd.DataFrame) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid: a volume is not a whole number.
     """
-    # One thread: starting others takes longer than some thousand rows. Text apart: nearly always there is none, and
-    # looking at it takes longer than all numbers together.
-    numbers = pa.Table.from_pandas(bars, schema=_NUMERIC_SCHEMA, preserve_index=False, safe=True, nthreads=1)
-    currency = bars["dividend_currency"]
-    text = pa.array(currency, pa.string()) if currency.notna().any() else pa.nulls(len(bars), pa.string())
-    return numbers.append_column("dividend_currency", text)
+    return as_table(bars.loc[:, list(COLUMNS)], ARROW_SCHEMA)
+
+
+def as_table(frame: pd.DataFrame, schema: pa.Schema | None = None) -> pa.Table:
+    """The frame as an Arrow table, with its columns in their order; of that schema, or of one that fits.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit the schema.
+    """
+    # One thread: starting others takes longer than some thousand rows. Nearly always no dividend has a currency of its
+    # own, and to look for one takes Arrow longer than all numbers together.
+    name = "dividend_currency"
+    if name not in frame or frame[name].notna().any():
+        return pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=True, nthreads=1)
+    place = frame.columns.get_loc(name)
+    rest = None if schema is None else schema.remove(schema.get_field_index(name))
+    table = pa.Table.from_pandas(
+        frame.drop(columns=name), schema=rest, preserve_index=False, safe=True, nthreads=1
+    ).replace_schema_metadata()
+    return table.add_column(place, name, pa.nulls(len(frame), pa.string()))
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:

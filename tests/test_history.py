@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from luigi_tasks import bars
+from luigi_tasks import bars, history
 from luigi_tasks.history import reasons, restated
 from luigi_tasks.schedule import Span, Stored, due, to_ask
 
@@ -56,9 +57,9 @@ def test_a_close_that_is_not_known_twice_is_no_change() -> None:
     assert restated(unknown, unknown) == ""
 
 
-def acted(day: str, dividend: float = 0.0, split: float = 0.0) -> pd.DataFrame:
-    row = {"date": pd.Timestamp(day).date(), "dividends": dividend, "stock_splits": split}
-    return pd.DataFrame([row | {"old_dividends": 0.0, "old_stock_splits": 0.0}])
+def acted(day: str, dividend: float = 0.0, split: float = 0.0, gain: float = 0.0) -> pd.DataFrame:
+    row = {"date": pd.Timestamp(day).date(), "dividends": dividend, "stock_splits": split, "capital_gains": gain}
+    return pd.DataFrame([row | {f"old_{name}": 0.0 for name in bars.AMOUNTS}])
 
 
 NO_ACTION = acted("2024-06-05").iloc[:0]
@@ -81,6 +82,74 @@ def test_a_dividend_moves_the_adjusted_close_alone() -> None:
     assert list(reasons(old, new, acted("2024-06-05", dividend=1.0))) == ["dividend", "dividend"]
     assert list(reasons(old, fewer, acted("2024-06-05", dividend=1.0))) == ["restatement", "dividend"]
     assert list(reasons(old, new, acted("2024-06-03", dividend=1.0))) == ["dividend", "restatement"]
+
+
+def test_a_capital_gain_moves_the_adjusted_close_as_a_dividend_does() -> None:
+    old, new = frame([10.0, 11.0]), frame([10.0, 11.0], adj_close=[9.0, 9.9])
+
+    assert list(reasons(old, new, acted("2024-06-05", gain=1.0))) == ["dividend", "dividend"]
+
+
+@pytest.mark.parametrize("ratio", [4.0, 1.5, 0.04])
+def test_a_split_on_record_whose_prices_are_divided_at_last_is_the_reason(ratio: float) -> None:
+    recorded = acted("2024-06-05", split=ratio)[["date", "stock_splits"]]
+    old = frame([10.0 * ratio, 11.0 * ratio, 12.0, 13.0])
+    everything = frame([close / ratio for close in (10.0 * ratio, 11.0 * ratio, 12.0, 13.0)])
+
+    assert list(reasons(old.iloc[:2], frame([10.0, 11.0]), NO_ACTION, splits=recorded)) == ["split"] * 2
+    assert list(reasons(frame([10.0, 11.0]), old.iloc[:2], NO_ACTION, splits=recorded)) == ["split"] * 2
+    assert list(reasons(old, everything, NO_ACTION, splits=recorded)) == ["restatement"] * 4
+
+
+def test_what_was_provisional_was_settled() -> None:
+    old, new = frame([10.0, 11.0]), frame([10.0, 11.0], volume=[90, 90])
+
+    assert list(reasons(old, new, NO_ACTION, np.array([False, True]))) == ["restatement", "settled"]
+
+
+PAID = {"2024-03-01": 0.5, "2024-06-03": 0.5, "2024-09-02": 0.6}
+
+
+def every(dividends: dict[str, float], splits: dict[str, float] | None = None) -> pd.DataFrame:
+    days = sorted({*dividends, *(splits or {})})
+    rows = {
+        "date": pd.to_datetime(days).astype("datetime64[s]"),
+        "dividends": [dividends.get(day, 0.0) for day in days],
+        "stock_splits": [(splits or {}).get(day, 0.0) for day in days],
+        "capital_gains": 0.0,
+    }
+    return pd.DataFrame(rows)
+
+
+def test_actions_that_are_not_told_any_more_have_vanished() -> None:
+    fewer = {"2024-03-01": 0.5}
+
+    gone = history.vanished(every(PAID, {"2024-05-01": 2.0}), every(fewer))
+
+    assert [(action["date"], action["kind"], action["amount"]) for action in gone] == [
+        ("2024-05-01", "stock_splits", 2.0),
+        ("2024-06-03", "dividends", 0.5),
+        ("2024-09-02", "dividends", 0.6),
+    ]
+    assert history.vanished(every(PAID), every(PAID)) == []
+    assert history.vanished(every({}), every(PAID)) == []
+
+
+@pytest.mark.parametrize("moved", ["2024-06-04", "2024-05-28", "2024-06-10"])
+def test_an_action_that_has_moved_by_some_days_has_not_vanished(moved: str) -> None:
+    then = PAID | {"2024-06-03": 0.55}
+    now = {day: amount for day, amount in then.items() if day != "2024-06-03"} | {moved: 0.7}
+
+    assert history.vanished(every(then), every(now)) == []
+    assert len(history.vanished(every(then), every({**now, "2024-06-20": now.pop(moved)}))) == 1
+
+
+def test_an_action_that_was_told_twice_and_is_told_once_has_not_vanished() -> None:
+    twice = PAID | {"2024-06-05": 0.5}
+
+    assert (
+        history.vanished(every(twice, {"2024-05-01": 2.0, "2024-05-08": 2.0}), every(PAID, {"2024-05-01": 2.0})) == []
+    )
 
 
 def test_a_split_that_is_taken_back_is_a_split() -> None:

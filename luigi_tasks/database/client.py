@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import sqlalchemy as sa
 from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.dialects.postgresql import insert
@@ -24,6 +26,7 @@ from luigi_tasks.database.memberships import enlist, listed_on
 from luigi_tasks.database.schema import absences, ohlcv, securities, security_groupings, security_metadata, task_markers
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import (
+    HistoryShrank,
     IdenticalSeries,
     InvalidData,
     OutdatedDownload,
@@ -31,7 +34,7 @@ from luigi_tasks.errors import (
     SecurityNotFound,
     WrongAnswer,
 )
-from luigi_tasks.history import restated
+from luigi_tasks.history import EXPLAINED, ROUNDING, Changes, restated, vanished
 from luigi_tasks.schedule import Span, Stored
 
 Result = dict[str, Any]
@@ -58,6 +61,11 @@ _MOST_DIGITS = 1000
 _FACTS = ("name", "quote_type", "exchange", "currency", "time_zone", "first_trade_date")
 _IDENTITY = ("currency", "time_zone")
 
+_MOST_VANISHED = 1
+_FEWEST_REPLACED = 5
+_MOST_REPLACED_SHARE = 0.9
+_HELD_BACK = "If the answer is right all the same, ./run.sh accept TICKER takes it."
+
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
@@ -68,11 +76,15 @@ class Window:
     """That a frame is all that the source has of the days of `span`, but for the bars in `quarantined`, as of a date.
 
     `quarantined` has the shape of `luigi_tasks.bars` and a column broken, JSON text: [{rule, value, threshold}].
+    `repairs`: [{date (ISO), column, rule, old, new, evidence}]; those of other rules than `repaired_rules` (None: of
+    all) stay as they are.
     """
 
     span: Span
     as_of: dt.date
     quarantined: pd.DataFrame | None = None
+    repairs: Collection[dict[str, Any]] = ()
+    repaired_rules: Collection[str] | None = None
 
     @property
     def left_out(self) -> set[dt.date]:
@@ -123,54 +135,64 @@ class YfinanceClient:
         Without a `window`, other bars stay as they are. With one, the frame is the history of its days: bars in
         quarantine go to their table; sessions that are stored and were not sent are told in the message if they are
         few. They stay, unless a split or dividend has moved what all others are measured by; then they are withdrawn
-        into the revisions. A window as of a date before the stored one only adds what is not there.
+        into the revisions. A window as of a date before the stored one only adds what is not there. The newest session,
+        by the source's word (the frame's `attrs`), is provisional until an answer as of a later date agrees.
 
         Raises:
             SecurityNotFound: the ticker is not registered.
             InvalidData: the frame is not of that shape, has a date twice, or has a bar that no market can make.
-            WrongAnswer: currency or zone are not those of the bars that are stored.
+            WrongAnswer: currency or zone are not those of the bars that are stored, or nearly all bars are other ones
+                and no split explains it: another security's. `accept` lets the next answer pass.
             IdenticalSeries: the latest bars are those of another ticker.
-            HistoryShrank: the frame ends before the stored bars do, or lacks more than 5 and 1 % of them.
+            HistoryShrank: the frame ends before the stored bars do, or lacks more than 5 and 1 % of them, or lacks a
+                split or several dividends that are stored. `accept` lets the next answer pass.
             OutdatedDownload: the stored history is another one than that which the frame was to continue.
             RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
-        df = _conformed(ticker, df)
-        table = _as_table(ticker, df)
-        facts = df.attrs.get(bars.FACTS, {})
+        attrs, df = df.attrs, _conformed(ticker, df)
         # pandas copies them, deep, with every operation.
         df.attrs = {}
+        answer = _Answer(df, _as_table(ticker, df), attrs, window)
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
-            stored = self._require_same_security(connection, ticker, security_id, facts)
+            stored = self._require_same_security(connection, ticker, security_id, answer.facts)
             # The first bars go straight into the table: there is nothing that they could be held against.
             first = stored.bars_as_of is None and history.first_session(connection, security_id) is None
             if not first:
-                _copy_aside(connection, table)
-            change: dict[str, Any] = {name: storable(facts[name]) for name in _FACTS if facts.get(name)}
-            if window is None:
-                as_of = _today()
-                detail = {} if first else _revise(connection, security_id, as_of)
-                affected = _bring_in(connection, security_id, as_of, table if first else None)
-            elif stored.bars_as_of is None or stored.bars_as_of <= window.as_of:
-                _require_current(connection, ticker, security_id, stored, window, df)
-                detail = {} if first else _revise(connection, security_id, window.as_of)
-                detail |= {} if first else _settle_missing(connection, ticker, security_id, df, window)
-                affected = _bring_in(connection, security_id, window.as_of, table if first else None)
-                change |= {"bars_as_of": window.as_of} | ({"whole_as_of": window.as_of} if window.span.whole else {})
-            elif stored.history_from <= window.span.start:
+                _copy_aside(connection, answer)
+            change: dict[str, Any] = {name: storable(answer.facts[name]) for name in _FACTS if answer.facts.get(name)}
+            as_of = _today() if window is None else window.as_of
+            older = window is not None and stored.bars_as_of is not None and window.as_of < stored.bars_as_of
+            detail: dict[str, Any] = {}
+            if older and window is not None and stored.history_from <= window.span.start:
                 self._mark(connection, marker)
                 return _result(0, f"{ticker}: nothing to do, the bars are stored as of {stored.bars_as_of}")
-            else:
-                _require_current(connection, ticker, security_id, stored, window, df)
-                detail = {}
-                affected = history.store(connection, security_id, stored.bars_as_of, replace=False)
             if window is not None:
-                span, as_of = window.span, change.get("bars_as_of", stored.bars_as_of)
+                _require_current(connection, ticker, security_id, stored, window, answer)
+            if older:
+                as_of = stored.bars_as_of
+                affected = history.store(connection, security_id, as_of, replace=False)
+            else:
+                if not first:
+                    detail |= _revise(connection, ticker, stored, answer, as_of)
+                affected = _bring_in(connection, security_id, as_of, answer, straight=first)
+                if not first:
+                    history.settle(connection, security_id, as_of)
+                if window is not None:
+                    change |= {"bars_as_of": as_of, "accepted": False, **answer.left_out_session}
+                    change |= {"whole_as_of": as_of} if window.span.whole else {}
+            if window is not None:
+                span = window.span
                 refused = window.quarantined if window.quarantined is not None else df.iloc[:0]
-                history.quarantine(connection, security_id, span.start, span.end, refused, as_of)
+                history.quarantine(connection, security_id, span.start, span.end, refused, as_of, answer.provisional)
+                alone = history.keep_actions(connection, security_id, span.start, span.end, answer.acted, as_of)
+                history.keep_repairs(
+                    connection, security_id, span.start, span.end, window.repairs, as_of, window.repaired_rules
+                )
                 change["history_from"] = min(stored.history_from or span.start, span.start)
                 listing = {name: change.get(name) or getattr(stored, name) for name in ("exchange", "first_trade_date")}
                 detail |= _look_for_gaps(connection, security_id, window.span, as_of, **listing)
+                detail |= answer.told(alone)
             latest = df.tail(_DIGEST_BARS) if first else history.latest(connection, security_id, _DIGEST_BARS)
             change["series_digest"] = self._digest(connection, ticker, security_id, latest)
             connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
@@ -262,6 +284,12 @@ class YfinanceClient:
         with self._transaction(ticker) as connection:
             return history.read(connection, self._security_id(connection, ticker), start, end)
 
+    def accept(self, ticker: str) -> None:
+        """Let the next answer replace what is stored, whatever it is. Raises SecurityNotFound."""
+        with self._transaction(ticker) as connection:
+            of_it = securities.c.security_id == self._security_id(connection, ticker)
+            connection.execute(sa.update(securities).where(of_it).values(accepted=True))
+
     def delete_security(self, ticker: str) -> int:
         """Delete the security, all that is stored of it and its markers; the number of its bars.
 
@@ -303,13 +331,13 @@ class YfinanceClient:
         ).one_or_none()
         if known is None:
             raise SecurityNotFound(ticker, "was deleted in this moment")
-        for name in _IDENTITY:
+        for name in () if known.accepted else _IDENTITY:
             said, stored = storable(facts.get(name)), getattr(known, name)
-            if said and stored and said != stored:
+            if said and stored and not _same_fact(name, said, stored):
                 raise WrongAnswer(
                     ticker,
                     f"the answer's {name.replace('_', ' ')} is {said}, that of the stored bars is {stored}",
-                    "If it has changed indeed, load it anew after ./run.sh forget TICKER.",
+                    _HELD_BACK,
                 )
         return known
 
@@ -339,8 +367,72 @@ class YfinanceClient:
             write_marker(connection, marker)
 
 
+class _Answer:
+    """Bars that are to be stored, and what came with them."""
+
+    def __init__(self, df: pd.DataFrame, table: pa.Table, attrs: Mapping[Any, Any], window: Window | None) -> None:
+        """`table` is the frame as Arrow has it, `attrs` are the frame's."""
+        self.df, self.table, self.window = df, table, window
+        self.facts: Mapping[str, Any] = attrs.get(bars.FACTS) or {}
+        self.provisional = _day(self.facts.get("provisional"))
+        self.acted = _acted(df, attrs, window)
+
+    @property
+    def left_out_session(self) -> dict[str, Any]:
+        """What the security's row keeps of a session that is no close yet."""
+        return {
+            "unfinished": _day(self.facts.get("unfinished")),
+            "open_until": _instant(self.facts.get("open_until")),
+        }
+
+    def table_with(self, **constants: pa.Scalar) -> pa.Table:
+        """The bars with whether each is provisional, and with columns that are the same in all."""
+        provisional = pa.scalar(self.provisional, pa.date32())
+        is_it = pa.compute.fill_null(pa.compute.equal(self.table["date"], provisional), False)
+        table = self.table.append_column("provisional", is_it)
+        for name, value in constants.items():
+            table = table.append_column(name, pa.repeat(value, len(table)))
+        return table
+
+    def told(self, alone: list[dict[str, Any]]) -> dict[str, Any]:
+        """What is worth telling of it, as JSON values; `alone` are its actions of days without a bar."""
+        detail: dict[str, Any] = {}
+        kinds = [(name, row) for row in alone for name in bars.AMOUNTS if row[name]]
+        if kinds:
+            detail["actions_without_bar"] = [
+                {"date": str(row["date"]), "kind": name, "amount": row[name]} for name, row in kinds
+            ]
+        foreign = self.acted[self.acted["dividend_currency"].notna()]
+        if len(foreign):
+            detail["foreign_dividends"] = [
+                {"date": str(day.date()), "amount": float(amount), "currency": currency}
+                for day, amount, currency in foreign[["date", "dividends", "dividend_currency"]].itertuples(index=False)
+            ]
+        for name in ("unfinished", "open_until", "lacks", "stale_answer"):
+            if self.facts.get(name):
+                detail[name] = self.facts[name]
+        return detail
+
+
+def _acted(df: pd.DataFrame, attrs: Mapping[Any, Any], window: Window | None) -> pd.DataFrame:
+    """All corporate actions of the answer, those of bars in quarantine, too: see `luigi_tasks.bars.every_action`."""
+    told = df.iloc[:0].copy()
+    told.attrs = {bars.ACTIONS: attrs.get(bars.ACTIONS) or []}
+    parts = [bars.every_action(df), bars.every_action(told)]
+    if window is not None and window.quarantined is not None and len(window.quarantined):
+        refused = window.quarantined.reindex(columns=parts[0].columns)
+        amounts = refused[list(bars.AMOUNTS)].to_numpy(float)
+        sane = refused["date"].notna() & (np.isfinite(amounts) & (amounts >= 0)).all(axis=1)
+        refused = refused[sane & (amounts > 0).any(axis=1)].astype(parts[0].dtypes.to_dict())
+        parts.append(refused)
+    found = [part for part in parts if len(part)]
+    if not found:
+        return parts[0]
+    return pd.concat(found).drop_duplicates("date").sort_values("date", ignore_index=True)
+
+
 def _require_current(
-    connection: sa.Connection, ticker: str, security_id: int, stored: Any, window: Window, df: pd.DataFrame
+    connection: sa.Connection, ticker: str, security_id: int, stored: Any, window: Window, answer: _Answer
 ) -> None:
     """Raise OutdatedDownload or RestatedSince for a frame that cannot be joined to the stored bars."""
     span, older = window.span, stored.bars_as_of is not None and window.as_of < stored.bars_as_of
@@ -354,7 +446,15 @@ def _require_current(
         raise OutdatedDownload(
             ticker, f"other bars were stored since those as of {window.as_of} were downloaded", "Run again."
         )
-    why = restated(history.read(connection, security_id, span.start, span.end), df)
+    known = history.read(connection, security_id, span.start, span.end)
+    # What is in quarantine was sent.
+    sent = ~known["date"].dt.date.isin(window.left_out)
+    new, old = answer.df.copy(), known[sent]
+    old.attrs, new.attrs = known.attrs, {bars.ACTIONS: _as_attrs(answer.acted, answer.df)}
+    if len(known) > len(old):
+        refused = bars.every_action(known[~sent])
+        old.attrs = {bars.ACTIONS: [*known.attrs.get(bars.ACTIONS, []), *_as_attrs(refused, old)]}
+    why = restated(old, new)
     if not why:
         return
     if older:
@@ -366,29 +466,130 @@ def _require_current(
     raise OutdatedDownload(ticker, f"the stored bars have changed since the download: {why}", "Run again.")
 
 
-def _revise(connection: sa.Connection, security_id: int, as_of: dt.date) -> dict[str, Any]:
-    """Keep the versions of bars that are about to be replaced; what is worth telling of it, as JSON values."""
-    why = history.changes(connection, security_id)
-    if why.empty:
-        return {}
-    history.keep_versions(connection, security_id, why, as_of)
-    detail: dict[str, Any] = {"revised": {str(reason): int(count) for reason, count in why.value_counts().items()}}
-    odd = why.index[why == "restatement"]
-    if len(odd):
-        detail["restated"] = [str(odd.min()), str(odd.max())]
+def _as_attrs(acted: pd.DataFrame, df: pd.DataFrame) -> list[dict[str, Any]]:
+    """Those of the actions that are of days without a bar in the frame, as `luigi_tasks.bars.ACTIONS` has them."""
+    alone = acted[~acted["date"].isin(df["date"])]
+    records: list[dict[str, Any]] = alone.assign(date=alone["date"].dt.date.astype(str)).to_dict("records")
+    return records
+
+
+def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer, as_of: dt.date) -> dict[str, Any]:
+    """Hold the answer in `incoming` against what is stored, and keep the versions of bars that it will replace; what is
+    worth telling of it, as JSON values.
+
+    Raises:
+        WrongAnswer, HistoryShrank: it is none that may replace what is stored, unless somebody has accepted it.
+    """
+    security_id, window, accepted = stored.security_id, answer.window, stored.accepted
+    detail: dict[str, Any] = {}
+    days = (dt.date.min, dt.date.max) if window is None else (window.span.start, window.span.end)
+    acted = answer.acted if window is not None else _with_stored(connection, security_id, answer)
+    lacking = _require_sessions(connection, ticker, stored, answer)
+    before = history.stored_actions(connection, security_id, *days)
+    if window is not None and not accepted:
+        detail |= _require_actions(ticker, before, acted)
+    if window is not None and answer.df["adj_close"].isna().any() and _same_actions(before, acted):
+        history.keep_known_adjustment(connection, security_id)
+    found = history.changes(connection, security_id, acted)
+    if found is not None:
+        why = found.why
+        if accepted:
+            why = pd.Series("accepted", index=why.index)
+        elif window is not None:
+            _require_same_bars(connection, ticker, stored, answer, found)
+        history.keep_versions(connection, security_id, why, as_of)
+        detail["revised"] = {str(reason): int(count) for reason, count in why.value_counts().items()}
+        odd = why.index[why == "restatement"]
+        if len(odd):
+            detail["restated"] = [str(odd.min()), str(odd.max())]
+    if window is not None:
+        detail |= _settle_missing(connection, stored, answer, lacking)
     return detail
 
 
-def _settle_missing(
-    connection: sa.Connection, ticker: str, security_id: int, df: pd.DataFrame, window: Window
-) -> dict[str, Any]:
-    """Look into the stored bars of the window that are not among the new ones; what is worth telling of them."""
-    span, sent = window.span, {*df["date"].dt.date, *window.left_out}
-    lacking = history.missing(connection, ticker, security_id, span.start, span.end, sent)
-    acted = history.last_action(connection, security_id)
-    gone = sorted(day for day in (*lacking, *window.left_out) if acted is not None and day < acted)
+def _with_stored(connection: sa.Connection, security_id: int, answer: _Answer) -> pd.DataFrame:
+    """The actions of bars that are no window: of other days, those that are stored."""
+    days = answer.df["date"]
+    if days.empty:
+        return answer.acted
+    stored = history.stored_actions(connection, security_id, days.min().date(), days.max().date())
+    both = pd.concat([answer.acted, stored[~stored["date"].isin(days)]])
+    return both.sort_values("date", ignore_index=True)
+
+
+def _require_actions(ticker: str, before: pd.DataFrame, acted: pd.DataFrame) -> dict[str, Any]:
+    """Raise HistoryShrank where a split, or several dividends, are in the answer no more; a single one is told."""
+    gone = vanished(before, acted)
+    splits = [action for action in gone if action["kind"] == "stock_splits"]
+    if splits or len(gone) > _MOST_VANISHED:
+        what = splits or gone
+        kind = "splits" if splits else "dividends and gains"
+        known = (before["stock_splits"] > 0).sum() if splits else (before["stock_splits"] <= 0).sum()
+        raise HistoryShrank(
+            ticker,
+            f"the answer lacks {len(what)} of {known} stored {kind}, {what[0]['date']} first",
+            f"Nothing was changed; run again. {_HELD_BACK}",
+        )
+    return {"vanished_actions": gone} if gone else {}
+
+
+def _same_actions(before: pd.DataFrame, acted: pd.DataFrame) -> bool:
+    names = ["date", *bars.AMOUNTS]
+    return len(before) == len(acted) and bool(
+        np.allclose(before[names].to_numpy("float64"), acted[names].to_numpy("float64"), rtol=ROUNDING, atol=0)
+    )
+
+
+def _require_same_bars(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer, found: Changes) -> None:
+    """Raise WrongAnswer where nearly all stored bars have other prices and no action explains it: the ticker is another
+    security's by now, or its prices have another unit."""
+    replaced = found.replaced
+    if replaced.sum() < _FEWEST_REPLACED:
+        return
+    common = history.common(connection, stored.security_id)
+    if replaced.sum() < _MOST_REPLACED_SHARE * common:
+        return
+    old, new = found.old[replaced], found.new[replaced]
+    factors = (new["close"] / old["close"]).to_numpy()
+    by = f"all by the factor {np.median(factors):.6g}" if np.ptp(np.log(factors)) < EXPLAINED else "by no one factor"
+    day, was, now = old["date"].iloc[-1].date(), old["close"].iloc[-1], new["close"].iloc[-1]
+    reason = (
+        f"{replaced.sum()} of {common} stored bars have other prices in the answer, {by}, and no split explains it: "
+        f"the close of {day} is stored as {was:.6g}, and is {now:.6g} now"
+    )
+    named = [
+        f"{name.replace('_', ' ')} {getattr(stored, name)}, now {answer.facts[name]}"
+        for name in _FACTS
+        if answer.facts.get(name) and getattr(stored, name) and str(getattr(stored, name)) != str(answer.facts[name])
+    ]
+    raise WrongAnswer(ticker, "; ".join([reason, *named]), f"Nothing was changed. {_HELD_BACK}")
+
+
+def _require_sessions(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer) -> list[dt.date]:
+    """Stored sessions of the window that the answer has not; raises HistoryShrank where they are too many."""
+    window, security_id = answer.window, stored.security_id
+    if window is None:
+        return []
+    span, sent = window.span, {*answer.df["date"].dt.date, *window.left_out}
+    if stored.accepted:
+        return history.not_sent(connection, security_id, span.start, span.end, sent)
+    return history.missing(connection, ticker, security_id, span.start, span.end, sent)
+
+
+def _settle_missing(connection: sa.Connection, stored: Any, answer: _Answer, lacking: list[dt.date]) -> dict[str, Any]:
+    """Withdraw stored bars that are not among the new ones and mean something else by now; what is worth telling."""
+    window, security_id = answer.window, stored.security_id
+    if window is None:
+        return {}
+    gone = lacking
+    if not stored.accepted:
+        moved = history.last_action(connection, security_id, answer.acted) if lacking or window.left_out else None
+        gone = sorted(day for day in (*lacking, *window.left_out) if moved is not None and day < moved)
+    # A bar that was to be settled, and has turned out to break a rule, is none.
+    settled = window.left_out - {answer.provisional} - set(gone)
+    odd = history.provisional_days(connection, security_id, settled)
     detail = {}
-    if gone and history.withdraw(connection, security_id, gone, window.as_of):
+    if (gone or odd) and history.withdraw(connection, security_id, [*gone, *odd], window.as_of) and gone:
         detail["withdrawn"] = [str(day) for day in gone]
     left = [str(day) for day in lacking if day not in gone]
     return detail | ({"missing": left} if left else {})
@@ -426,6 +627,18 @@ def _told(detail: Mapping[str, Any]) -> str:
         if detail.get(name):
             words += f"; {len(detail[name])} stored ones {what}: {', '.join(detail[name])}"
     return words
+
+
+def _same_fact(name: str, said: str, stored: str) -> bool:
+    return said == stored
+
+
+def _day(text: str | None) -> dt.date | None:
+    return None if text is None else dt.date.fromisoformat(text)
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(text)
 
 
 def _today() -> dt.date:
@@ -470,21 +683,19 @@ def _as_table(ticker: str, df: pd.DataFrame) -> pa.Table:
     return table
 
 
-def _copy_aside(connection: sa.Connection, table: pa.Table) -> None:
+def _copy_aside(connection: sa.Connection, answer: _Answer) -> None:
     """Bars into `incoming`, a temporary table, because COPY knows no ON CONFLICT."""
-    names = ", ".join(bars.COLUMNS)
+    names = ", ".join((*bars.COLUMNS, "provisional"))
     empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
     connection.execute(sa.text(empty))
-    _copy_in(connection, "incoming", table)
+    _copy_in(connection, "incoming", answer.table_with())
 
 
-def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, table: pa.Table | None) -> int:
-    """Bars into the table, from `incoming` where they are not given; how many are new or changed."""
-    if table is None:
+def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, answer: _Answer, *, straight: bool) -> int:
+    """Bars into the table, `straight` or from `incoming`; how many are new or changed."""
+    if not straight:
         return history.store(connection, security_id, as_of, replace=True)
-    constants = (("security_id", pa.scalar(security_id)), ("as_of", pa.scalar(as_of)))
-    for name, value in constants:
-        table = table.append_column(name, pa.repeat(value, len(table)))
+    table = answer.table_with(security_id=pa.scalar(security_id), as_of=pa.scalar(as_of))
     _copy_in(connection, "ohlcv", table)
     return len(table)
 

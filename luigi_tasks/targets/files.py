@@ -64,7 +64,7 @@ class ParquetTarget(FileTarget):
 
         from luigi_tasks import bars
 
-        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+        table = bars.as_table(frame)
         types = {field.name: field.type for field in bars.ARROW_SCHEMA}
         if "volume" in frame and frame["volume"].dtype.kind == "f":
             # Where a volume is not known, or is no whole number, as downloaded.

@@ -76,12 +76,13 @@ def test_an_id_is_found_or_an_error_raised(client: YfinanceClient) -> None:
 
 
 def test_bars_come_back_value_for_value(client: YfinanceClient, database_url: str) -> None:
-    frame = make_bars(days=50).assign(dividends=0.1 + 0.2, stock_splits=1 / 3)
+    frame = make_bars(days=50).assign(dividends=0.1 + 0.2, stock_splits=1 / 3, capital_gains=0.7)
+    frame["dividend_currency"] = "USD"
 
     result = client.insert_ohlcv("AAA", frame)
 
     assert result["rows_affected"] == 50
-    days = frame.assign(date=frame["date"].dt.date)
+    days = frame.assign(date=frame["date"].dt.date, dividend_currency="USD")
     assert stored(database_url) == list(days.itertuples(index=False, name=None))
 
 
@@ -125,7 +126,8 @@ def test_an_adjusted_close_that_is_not_known_is_null(client: YfinanceClient, dat
         (lambda frame: frame.assign(low=-1.0), "prices_positive"),
         (lambda frame: frame.assign(volume=1.5), "wrong type"),
         (lambda frame: frame.assign(close="x"), "wrong type"),
-        (lambda frame: frame.assign(open=np.nan), "null value"),
+        (lambda frame: frame.assign(close=np.nan), "null value"),
+        (lambda frame: frame.assign(open=np.nan), "ohlcv_known_check"),
     ],
 )
 def test_bars_that_cannot_be_are_refused_and_neither_data_nor_marker_is_there(
@@ -158,13 +160,15 @@ IMPOSSIBLE = {
     "volume": {"volume": "-1"},
     "dividends": {"dividends": "-0.5"},
     "stock_splits": {"stock_splits": "'Infinity'"},
+    "capital_gains": {"capital_gains": "-0.5"},
+    "known": {"open": "NULL"},
 }
 
 
 @pytest.mark.parametrize("name", PRICE_CHECKS)
 def test_the_table_itself_refuses_an_impossible_bar(client: YfinanceClient, database_url: str, name: str) -> None:
     good = {"open": "10", "high": "12", "low": "9", "close": "11", "adj_close": "11", "volume": "5"}
-    good |= {"dividends": "0", "stock_splits": "0"}
+    good |= {"dividends": "0", "stock_splits": "0", "capital_gains": "0"}
     for values, refused in ((good | IMPOSSIBLE[name], True), (good, False)):
         names, numbers = ", ".join(values), ", ".join(values.values())
         row = f"SELECT security_id, '2024-01-02', '2024-01-02', {numbers} FROM securities"

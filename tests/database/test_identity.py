@@ -492,13 +492,15 @@ def test_few_missing_sessions_are_told_and_many_are_refused(
 
 
 def test_nothing_is_missing_from_an_answer_with_all_that_is_stored(client: YfinanceClient, emptied_url: str) -> None:
-    client.insert_ohlcv("AAA", make_bars(days=10, last="2024-03-08"))
+    frame = make_bars(days=30)
+    stored = frame.iloc[10:20]
+    client.insert_ohlcv("AAA", stored.assign(volume=stored["volume"] + 1))
 
-    result = client.insert_ohlcv("AAA", make_bars(days=30), window=EVER, marker=marker(x=1))
+    result = client.insert_ohlcv("AAA", frame, window=EVER, marker=marker(x=1))
 
     assert result["message"] == "AAA: 30 bars stored, 30 of them new or changed; revised: 10 (restatement)"
     detail = Ledger(emptied_url).markers(["Insert_AAA"])["Insert_AAA"]["detail"]
-    days = make_bars(days=10, last="2024-03-08")["date"].dt.date
+    days = stored["date"].dt.date
     assert detail == {"x": 1, "revised": {"restatement": 10}, "restated": [str(days.min()), str(days.max())]}
 
 
@@ -626,14 +628,23 @@ def test_an_earlier_date_whose_bars_contradict_the_stored_ones_is_refused(
         begun.insert_ohlcv("AAA", varied(name, 10).iloc[:29], window=earlier, marker=marker())
 
 
-def test_a_history_in_another_proportion_is_restated(client: YfinanceClient) -> None:
+def test_a_history_in_another_proportion_is_held_back_until_it_is_accepted(
+    client: YfinanceClient, emptied_url: str
+) -> None:
     client.insert_ohlcv("AAA", make_bars(days=60))
     scaled = make_bars(days=60)
     for name in bars.PRICES:
         scaled[name] = (scaled[name] / 1.281).round(6)
     scaled["high"], scaled["low"] = scaled["high"] + 0.001, scaled["low"] - 0.001
 
-    assert client.insert_ohlcv("AAA", scaled, window=EVER)["rows_affected"] == 60
+    with refused(emptied_url, WrongAnswer, "60 of 60 stored bars have other prices in the answer, all by the factor"):
+        client.insert_ohlcv("AAA", scaled, window=EVER, marker=marker())
+    client.accept("AAA")
+    result = client.insert_ohlcv("AAA", scaled, window=EVER)
+
+    assert result["message"] == "AAA: 60 bars stored, 60 of them new or changed; revised: 60 (accepted)"
+    with refused(emptied_url, WrongAnswer, "60 of 60"):
+        client.insert_ohlcv("AAA", make_bars(days=60), window=EVER, marker=marker())
 
 
 # -- a security goes

@@ -102,18 +102,18 @@ def test_the_result_says_in_words_what_was_stored(client: YfinanceClient) -> Non
 def test_a_change_in_any_one_column_is_stored(client: YfinanceClient, emptied_url: str, name: str) -> None:
     frame = make_bars(days=3)
     client.insert_ohlcv("AAA", frame)
-    value = 7 if name in ("volume", "dividends", "stock_splits") else frame.loc[1, "close"]
+    value = 7 if name in ("volume", *bars.AMOUNTS) else frame.loc[1, "close"]
     if name in ("open", "close"):
         value = frame.loc[1, "low"]
     elif name in ("high", "low"):
         value = frame.loc[1, name] * (2 if name == "high" else 0.5)
-    frame[name] = frame[name].mask(frame.index == 1, value)
+    frame[name] = frame[name].mask(frame.index == 1, "USD" if name == "dividend_currency" else value)
 
     assert client.insert_ohlcv("AAA", frame)["rows_affected"] == 1
     assert client.insert_ohlcv("AAA", frame)["rows_affected"] == 0
     with engine_for(emptied_url).begin() as connection:
         found = connection.scalars(sa.text(f"SELECT {name} FROM ohlcv ORDER BY date")).all()
-    assert found == frame[name].tolist()
+    assert found == frame[name].astype(object).where(frame[name].notna(), None).tolist()
 
 
 def test_an_adjusted_close_may_become_known_and_unknown_again(client: YfinanceClient, emptied_url: str) -> None:
