@@ -76,7 +76,7 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if _conforms(frame):
         return frame.copy()
-    out = _complete(frame).loc[:, list(COLUMNS)].copy()
+    out = complete(frame).loc[:, list(COLUMNS)].copy()
     out["date"] = pd.to_datetime(out["date"]).astype("datetime64[s]")
     out["dividend_currency"] = out["dividend_currency"].astype("str")
     for name in NUMBERS:
@@ -95,7 +95,7 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+def complete(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with those columns that need not be given."""
     given = {"capital_gains": 0.0, "dividend_currency": _no_text(len(frame))}
     return frame.assign(**{name: value for name, value in given.items() if name not in frame})

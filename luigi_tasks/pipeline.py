@@ -20,7 +20,7 @@ class YfinancePipeline:
         self,
         source: MarketDataSource | None = None,
         suite_file: Path | str = "config/ohlcv_suite.json",
-        most_bad_share: float = 0.05,
+        most_bad_share: float = 0.95,
     ) -> None:
         """`source` is Yahoo if None; `suite_file` a Great Expectations suite; `most_bad_share` a share from 0 to 1."""
         if source is None:

@@ -115,7 +115,8 @@ class Quality(luigi.Config):
 
     suite: str = luigi.Parameter(default="config/ohlcv_suite.json", description="Great Expectations suite")
     most_bad_share: float = luigi.FloatParameter(
-        default=0.05, description="share of bars, and at least five, that may be quarantined before the whole ticker is"
+        default=0.95,
+        description="share of a whole history's bars that may be quarantined, before what is left means nothing",
     )
     docs_seconds: float = luigi.FloatParameter(
         default=30.0,

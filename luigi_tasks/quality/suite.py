@@ -2,9 +2,14 @@
 
 An expectation about a column judges row by row. How bad it is to break it is its `severity`, a field of Great
 Expectations': where it is critical, as it is unless the file says otherwise, the rows that do are quarantined, alone;
-where it is warning or info they stay valid, and the verdict lists them. A critical expectation about the table, or one
-that fails without naming rows, condemns the whole frame; so does a larger share of bad rows than allowed where they
-are more than a few, since then more is wrong than a few rows; and so does no valid row at all.
+where it is warning or info they stay valid, and the verdict lists them. One whose `meta` says that it `costs` a column
+takes that column's value from the row, and leaves the row valid. A critical expectation about the table, or one that
+fails without naming rows, condemns the whole frame. So does a whole history of which hardly a row is valid: what
+remains means nothing. A part of a history is never condemned for its bad rows, so that the verdict on a row is the
+same whether it came in a part or in the whole.
+
+The newest session is another matter while its source still settles it: a bar of it that breaks a rule waits, and is
+stored without what is broken if its close is usable; see `_waiting`.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from luigi_tasks import bars
-from luigi_tasks.bars import COLUMNS, PRICES
+from luigi_tasks.bars import AMOUNTS, COLUMNS, PRICES
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.quality import suspicions
 
@@ -36,7 +41,9 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 CRITICAL = "critical"
 FEW_ROWS = 5
-"""So many bad rows never condemn a frame that has others: of the few bars of a daily download, one is a large share."""
+"""So many bad rows never condemn a frame that has others: of the few bars of a new listing, one is a large share."""
+_MOST_NAMED = 5
+"""Rows that a reason names."""
 
 _SUSPECT = "suspect"
 """The column that has a value in the rows that break one of the expectations asked for as one."""
@@ -44,6 +51,20 @@ _SUSPECT = "suspect"
 _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
 
 Rows = np.ndarray[Any, np.dtype[np.bool_]]
+
+_SHAPE = frozenset(
+    {
+        "open, high, low and close are known",
+        "volume is known",
+        "volume is a whole number",
+        "prices are above 0",
+        "prices are finite",
+        "high is the highest price",
+        "low is the lowest price",
+        "volume is not negative",
+    }
+)
+"""Rules, by their words in the suite file, that are about one bar's own prices and volume."""
 
 _TOLD = {"whole_volume": "volume"}
 """Columns that are null where something is amiss: the column that says what it was."""
@@ -56,7 +77,9 @@ class Verdict:
     `quarantined` has the columns of `luigi_tasks.bars`, `rules`, the broken rules joined by "; ", and `broken`, JSON
     text [{rule, value, threshold}]. `flagged` lists what is wrong with bars that stay valid: {date (ISO; None: the
     whole table), rule, value, threshold, severity}. `findings` is {rule: rows that broke it}, of whatever severity;
-    `condemned` says why nothing may be stored, and is empty where the valid bars may.
+    `condemned` says why nothing may be stored, and is empty where the valid bars may. `waiting` is of the newest
+    session, while its source settles it: [{date, rules, stored: whether its close is among the valid}]; a bar that is
+    not stored is among the quarantined. `repairs`: see `luigi_tasks.quality.repairs`.
     """
 
     ticker: str
@@ -65,11 +88,14 @@ class Verdict:
     findings: dict[str, int]
     condemned: str
     flagged: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    repairs: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def success(self) -> bool:
         """True where every bar met every critical expectation."""
-        return not self.condemned and self.quarantined.empty
+        lost = any(flag["severity"] == CRITICAL for flag in self.flagged)
+        return not self.condemned and self.quarantined.empty and not self.waiting and not lost
 
     def summary(self) -> dict[str, Any]:
         """The verdict without its frames, as JSON values."""
@@ -78,13 +104,16 @@ class Verdict:
             "success": self.success,
             "valid": len(self.valid),
             "quarantined": len(self.quarantined),
+            "waiting": self.waiting,
             "findings": self.findings,
             "condemned": self.condemned,
             "rows": [
                 {"date": _day(row.date), "rules": row.rules, "broken": json.loads(row.broken)}
                 for row in self.quarantined[["date", "rules", "broken"]].itertuples(index=False)
+                if _day(row.date) not in {waits["date"] for waits in self.waiting}
             ],
             "flagged": self.flagged,
+            "repairs": self.repairs,
         }
 
 
@@ -95,6 +124,8 @@ class _Failure:
     rule: str
     threshold: str
     severity: str
+    costs: str
+    """The column that a row loses which does not meet it, and nothing else; empty: severity decides."""
     values: dict[int, Any] | None
     observed: Any
 
@@ -124,17 +155,35 @@ def judge(
         reason = f"is no frame of bars ({' '.join(str(error).split())[:200]})"
         quarantined = _quarantined(frame.reindex(columns=list(COLUMNS)), {}, [_reason(reason)], {})
         return Verdict(ticker, quarantined.iloc[:0][list(COLUMNS)], quarantined, {reason: len(frame)}, reason)
-    failures = _failures(with_signs(frame, context), suite_file)
-    critical = [failure for failure in failures if failure.severity == CRITICAL]
-    lesser = [failure for failure in failures if failure.severity != CRITICAL]
-    bad_rows = sorted({row for failure in critical for row in failure.values or ()})
+    frame = bars.complete(frame)
+    frame.attrs = attrs
+    measured = with_signs(frame, context)
+    frame.attrs = measured.attrs = {}
+    failures = _failures(measured, suite_file)
+    critical = [failure for failure in failures if failure.severity == CRITICAL and not failure.costs]
+    lesser = [failure for failure in failures if failure.severity != CRITICAL or failure.costs]
     reasons = [failure.as_json() for failure in critical if failure.values is None]
-    if not reasons:
-        reasons = _too_bad(len(bad_rows), len(frame), most_bad_share)
+    broken = _by_row(critical)
+    newest = _newest(frame, attrs, broken)
+    bad_rows = sorted(set(broken) - {newest})
+    if not reasons and context is None:
+        reasons = _too_bad(bad_rows, frame, critical, most_bad_share)
+    mended = _without(frame, lesser)
+    waiting = []
+    if newest is not None and not reasons:
+        usable = _waiting(frame.loc[newest], broken[newest])
+        if usable is None:
+            bad_rows.append(newest)
+        else:
+            mended = mended.astype({"volume": "float64"}) if np.isnan(usable["volume"]) else mended
+            for name, value in usable.items():
+                mended.loc[newest, name] = value
+        rules = "; ".join(entry["rule"] for entry in broken[newest])
+        waiting = [{"date": _day(frame.loc[newest, "date"]), "rules": rules, "stored": usable is not None}]
     bad = frame.index.isin(frame.index if reasons else bad_rows)
-    valid = frame[~bad].reset_index(drop=True)
+    valid = mended[~bad].reset_index(drop=True)
     valid.attrs = dict(attrs)
-    quarantined = _quarantined(frame[bad], _by_row(critical), reasons, _by_row(lesser))
+    quarantined = _quarantined(frame[bad], broken, reasons, _by_row(lesser))
     if reasons:
         # Then it is all that is left of the answer.
         quarantined.attrs = dict(attrs)
@@ -145,7 +194,51 @@ def judge(
         findings={failure.rule: len(frame if failure.values is None else failure.values) for failure in failures},
         condemned="; ".join(reason["rule"] for reason in reasons),
         flagged=_flagged(frame[~bad], lesser),
+        waiting=waiting,
     )
+
+
+def _newest(frame: pd.DataFrame, attrs: dict[Any, Any], broken: dict[int, Any]) -> int | None:
+    """The row of the newest session, if its source still settles it and it breaks a rule; None also for two of them."""
+    day = (attrs.get(bars.FACTS) or {}).get("provisional")
+    rows = [] if day is None else frame.index[frame["date"] == pd.Timestamp(day)].tolist()
+    return rows[0] if len(rows) == 1 and rows[0] in broken else None
+
+
+def _waiting(bar: pd.Series[Any], broken: list[dict[str, Any]]) -> pd.Series[Any] | None:
+    """Open, high, low and volume of a bar that breaks rules, NaN where they are broken; None where its close is not
+    usable.
+
+    A close is usable if it is a price, lies within what is known of high and low, and only rules about the bar's own
+    shape are broken: a source corrects open, high, low and volume for hours (see docs/architecture.md).
+    """
+    if not {entry["rule"] for entry in broken} <= _SHAPE:
+        return None
+    is_price = {name: bool(0 < bar[name] < np.inf) for name in PRICES}
+    if not is_price["close"]:
+        return None
+    known = {name: float(bar[name]) if is_price[name] else np.nan for name in PRICES}
+    if known["high"] < known["low"]:
+        known["high"] = known["low"] = np.nan
+    if known["close"] > known["high"] or known["close"] < known["low"]:
+        return None
+    for bound, beyond in (("high", known["open"] > known["high"]), ("low", known["open"] < known["low"])):
+        if beyond:
+            # One of the two is wrong, and the bar does not say which.
+            known["open"] = known[bound] = np.nan
+    volume = float(bar["volume"]) if bar["volume"] >= 0 and bar["volume"] % 1 == 0 else np.nan
+    return pd.Series({name: known[name] for name in ("open", "high", "low")} | {"volume": volume})
+
+
+def _without(frame: pd.DataFrame, failures: list[_Failure]) -> pd.DataFrame:
+    """The frame without the values that failures cost."""
+    lost = [failure for failure in failures if failure.costs and failure.values]
+    if not lost:
+        return frame.copy()
+    out = frame.copy()
+    for failure in lost:
+        out.loc[list(failure.values or ()), failure.costs] = np.nan
+    return out
 
 
 def preload(suite_file: Path) -> None:
@@ -153,7 +246,8 @@ def preload(suite_file: Path) -> None:
 
     Much of it is only made where it is first used, which a child would do again; so one bar is judged here.
     """
-    bar = bars.conform(pd.DataFrame({"date": pd.to_datetime(["2000-01-03"])}).assign(**dict.fromkeys(COLUMNS[1:], 1.0)))
+    one = dict.fromkeys(bars.NUMBERS, 1.0)
+    bar = bars.conform(pd.DataFrame({"date": pd.to_datetime(["2000-01-03"])}).assign(**one))
     # A suite that cannot be used is told by the task that wants to.
     with contextlib.suppress(ConfigurationError):
         judge(bar, "preload", suite_file, 1.0)
@@ -166,7 +260,7 @@ def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.D
     `whole_volume` are null where something is amiss. Those of `suspicions.signs` compare bars with others.
     """
     prices = frame[list(PRICES)]
-    known = frame[["date", "dividends", "stock_splits"]].notna().all(axis=1)
+    known = frame[["date", *AMOUNTS]].notna().all(axis=1)
     return frame.assign(
         least_price=prices.min(axis=1, skipna=False),
         greatest_price=prices.max(axis=1, skipna=False),
@@ -176,13 +270,18 @@ def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.D
     )
 
 
-def _too_bad(bad: int, rows: int, most_bad_share: float) -> list[dict[str, Any]]:
-    """Why a frame of so many bad rows is condemned; empty where it is not."""
-    if bad > max(most_bad_share * rows, FEW_ROWS):
-        return [_reason(f"{bad} of {rows} bars break a rule, more than {most_bad_share:.0%}")]
-    if bad and bad == rows:
-        return [_reason(f"none of {rows} bars is valid")]
-    return []
+def _too_bad(
+    bad: list[int], frame: pd.DataFrame, critical: list[_Failure], most_bad_share: float
+) -> list[dict[str, Any]]:
+    """Why a whole history with these bad rows is condemned, with rules and first rows; empty where it is not."""
+    few = len(bad) <= max(most_bad_share * len(frame), FEW_ROWS)
+    if not bad or (few and len(bad) < len(frame)):
+        return []
+    share = "none" if len(bad) == len(frame) else f"{len(frame) - len(bad)}"
+    rules = "; ".join(failure.rule for failure in critical if failure.values)
+    days = ", ".join(_day(day) for day in frame.loc[bad[:_MOST_NAMED], "date"])
+    more = ", …" if len(bad) > _MOST_NAMED else ""
+    return [_reason(f"{share} of {len(frame)} bars valid: {len(bad)} break '{rules}' ({days}{more})")]
 
 
 def _reason(words: str) -> dict[str, Any]:
@@ -331,6 +430,7 @@ def _failure(result: Any, frame: pd.DataFrame) -> _Failure:
         rule=_rule(result),
         threshold=_threshold(configuration.type, configuration.kwargs),
         severity=configuration.severity.value,
+        costs=str((configuration.meta or {}).get("costs") or ""),
         values=None if rows is None else _values(frame, rows, configuration.kwargs),
         observed=_json_value(found.get("observed_value")),
     )

@@ -34,11 +34,14 @@ class InsertOhlcv(HistoryTask, MarkedTask):
         # Not at the top: both load pandas, which the parent does without until there is work.
         from luigi_tasks import bars
         from luigi_tasks.database.client import Window
+        from luigi_tasks.quality import repairs
 
         valid, verdict = self.clone(ValidateOhlcv).output()
         frame, quarantine = valid.read(), self.bars_target("quarantine")
-        refused = quarantine.read() if verdict.read()["quarantined"] else None
-        window = Window(Span.from_json(frame.attrs[bars.ASKED]), self.date, refused)
+        said, span = verdict.read(), Span.from_json(frame.attrs[bars.ASKED])
+        refused = quarantine.read() if said["quarantined"] else None
+        # Those of rules that need the whole history to be judged stay, unless it is here.
+        window = Window(span, self.date, refused, said["repairs"], None if span.whole else repairs.OF_SINGLE_BARS)
         marker = self.marker(rows=len(frame), ends_early=bars.ends_early(frame, window.left_out, self.date))
         try:
             self.with_retries(lambda: client().insert_ohlcv(self.ticker, frame, window=window, marker=marker))

@@ -50,7 +50,8 @@ class ValidateOhlcv(HistoryTask):
         self.say(f"{len(verdict.valid):,} bars valid, {len(verdict.quarantined):,} quarantined")
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
-        return self.bars_target("valid_bars").rows(), self._verdict().read()
+        verdict = self._verdict().read()
+        return self.bars_target("valid_bars").rows(), verdict | {"repairs": _in_short(verdict["repairs"])}
 
     def context(self, asked: dict[str, Any]) -> DataFrame | None:
         """The stored bars before the days that were asked for (a Span as JSON), for the rules that look back."""
@@ -63,3 +64,23 @@ class ValidateOhlcv(HistoryTask):
     def _verdict(self) -> JsonTarget:
         store = settings.load().store
         return JsonTarget(paths.verdict(store, self.date, self.years_back, self.ticker, full=self.full))
+
+
+def _in_short(repairs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{rule: how many values of how many bars, from when to when, and the evidence for the first}: a split that was not
+    applied is a repair of every value before it."""
+    short: dict[str, dict[str, Any]] = {}
+    for repair in repairs:
+        known = short.setdefault(repair["rule"], {"values": 0, "days": set(), "evidence": repair["evidence"]})
+        known["values"] += 1
+        known["days"].add(repair["date"])
+    return {
+        rule: {
+            "values": known["values"],
+            "bars": len(known["days"]),
+            "first": min(known["days"]),
+            "last": max(known["days"]),
+            "evidence": known["evidence"],
+        }
+        for rule, known in short.items()
+    }

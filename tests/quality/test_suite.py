@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from luigi_tasks import bars
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.pipeline import YfinancePipeline
 from luigi_tasks.quality.suite import judge
@@ -26,8 +27,6 @@ BREAKS: list[tuple[dict[str, Any], str]] = [
     ({"low": 0.0}, "prices are above 0"),
     ({"low": -3.0}, "prices are above 0"),
     ({"high": np.inf}, "prices are finite"),
-    ({"adj_close": 0.0}, "adjusted close, where known, is above 0 and finite"),
-    ({"adj_close": np.inf}, "adjusted close, where known, is above 0 and finite"),
     ({"high": 1.0}, "high is the highest price"),
     ({"close": 10_000.0}, "high is the highest price"),
     ({"low": 5_000.0}, "low is the lowest price"),
@@ -71,6 +70,142 @@ def test_a_bar_that_breaks_a_rule_is_quarantined_alone(change: dict[str, Any], r
     pd.testing.assert_frame_equal(verdict.valid, expected, check_exact=True)
 
 
+@pytest.mark.parametrize("value", [0.0, -150.7, np.inf])
+def test_an_adjusted_close_that_cannot_be_costs_the_adjusted_close_alone(value: float) -> None:
+    frame = make_bars(days=40)
+    frame["adj_close"] = frame["adj_close"].mask(frame.index < 30, value)
+
+    verdict = examine(frame)
+
+    assert not verdict.success
+    assert verdict.quarantined.empty
+    assert not verdict.condemned
+    assert verdict.valid["adj_close"].isna().tolist() == [True] * 30 + [False] * 10
+    pd.testing.assert_frame_equal(verdict.valid.drop(columns="adj_close"), frame.drop(columns="adj_close"))
+    assert len(verdict.flagged) == 30
+    assert {flag["rule"] for flag in verdict.flagged} == {"adjusted close, where known, is above 0 and finite"}
+
+
+def test_good_years_are_kept_however_many_bad_ones_there_are() -> None:
+    frame = make_bars(days=300)
+    frame["open"] = frame["open"].mask(frame.index < 200, 0.0)
+
+    verdict = judge(frame, "AAA", SUITE, 0.95)
+
+    assert not verdict.condemned
+    assert len(verdict.valid) == 100
+    assert len(verdict.quarantined) == 200
+
+
+def test_a_row_has_the_same_verdict_in_a_tail_and_in_the_whole_history() -> None:
+    whole = make_bars(days=300)
+    whole["open"] = whole["open"].mask(whole.index >= 293, 0.0)
+    tail, before = whole.iloc[283:].reset_index(drop=True), whole.iloc[:283]
+
+    of_whole, of_tail = judge(whole, "AAA", SUITE, 0.05), judge(tail, "AAA", SUITE, 0.05, before)
+
+    assert not of_whole.condemned
+    assert not of_tail.condemned
+    pd.testing.assert_frame_equal(of_whole.quarantined, of_tail.quarantined)
+    assert len(of_tail.quarantined) == 7
+
+
+def test_a_price_of_a_million_millions_is_finite() -> None:
+    frame = make_bars(days=40)
+    for name in (*bars.PRICES, "adj_close"):
+        frame[name] = frame[name] * 1e12
+
+    assert examine(frame).success
+
+
+# -- the newest session, while its source settles it
+
+
+def newest(**values: float) -> pd.DataFrame:
+    frame = make_bars(days=40).astype({"volume": "float64"})
+    day = str(frame["date"].iloc[-1].date())
+    for name, value in values.items():
+        frame.loc[39, name] = value
+    frame.attrs = {bars.FACTS: {"provisional": day}}
+    return frame
+
+
+def test_a_newest_bar_that_breaks_no_rule_waits_for_nothing() -> None:
+    verdict = examine(newest())
+
+    assert verdict.success
+    assert verdict.waiting == []
+
+
+@pytest.mark.parametrize(
+    ("values", "lost"),
+    [
+        ({"open": 0.0}, {"open"}),
+        ({"open": np.nan}, {"open"}),
+        ({"high": np.nan, "low": -1.0}, {"high", "low"}),
+        ({"open": 90.0}, {"open", "high"}),
+        ({"open": 1.0}, {"open", "low"}),
+        ({"high": 1.0, "low": 90.0}, {"high", "low"}),
+        ({"volume": np.nan}, {"volume"}),
+        ({"volume": -1.0}, {"volume"}),
+        ({"volume": 1.5}, {"volume"}),
+    ],
+    ids=str,
+)
+def test_a_newest_bar_with_a_usable_close_waits_and_is_stored_without_what_is_broken(
+    values: dict[str, float], lost: set[str]
+) -> None:
+    frame = newest(**values)
+
+    verdict = examine(frame)
+
+    assert not verdict.success
+    assert verdict.quarantined.empty
+    assert len(verdict.valid) == 40
+    bar = verdict.valid.iloc[-1]
+    assert {name for name in bars.NUMBERS if pd.isna(bar[name])} == lost
+    assert bar["close"] == frame.loc[39, "close"]
+    (waits,) = verdict.waiting
+    assert (waits["date"], waits["stored"]) == ("2024-03-15", True)
+    assert waits["rules"]
+    assert verdict.summary()["rows"] == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"close": np.nan},
+        {"close": -1.0},
+        {"close": np.inf},
+        {"close": 90.0},
+        {"close": 1.0},
+        {"dividends": -1.0},
+        {"open": 5_000.0, "high": 5_100.0, "low": 4_900.0, "close": 5_000.0},
+    ],
+    ids=str,
+)
+def test_a_newest_bar_without_a_usable_close_waits_outside(values: dict[str, float]) -> None:
+    verdict = examine(newest(**values))
+
+    assert len(verdict.valid) == 39
+    assert verdict.quarantined["date"].astype("str").tolist() == ["2024-03-15"]
+    (waits,) = verdict.waiting
+    assert (waits["date"], waits["stored"]) == ("2024-03-15", False)
+    assert verdict.summary()["rows"] == [], "it is told as waiting, not as quarantine"
+    assert not verdict.condemned
+
+
+def test_bars_before_the_newest_are_quarantined_as_ever() -> None:
+    frame = newest(open=0.0)
+    frame.loc[20, "open"] = 0.0
+
+    verdict = examine(frame)
+
+    assert verdict.quarantined["date"].tolist() == [frame.loc[20, "date"]]
+    assert len(verdict.summary()["rows"]) == 1
+    assert len(verdict.waiting) == 1
+
+
 def test_two_bars_of_one_session_are_both_quarantined() -> None:
     frame = make_bars(days=60)
     frame["date"] = frame["date"].mask(frame.index == 5, frame.loc[4, "date"])
@@ -94,7 +229,8 @@ def test_more_bad_bars_than_allowed_condemn_the_ticker() -> None:
 
     strict, lenient = examine(frame), examine(frame, most_bad_share=0.2)
 
-    assert strict.condemned == "6 of 40 bars break a rule, more than 5%"
+    assert strict.condemned.startswith("34 of 40 bars valid: 6 break 'prices are above 0; ")
+    assert strict.condemned.endswith("(2024-01-22, 2024-01-23, 2024-01-24, 2024-01-25, 2024-01-26, …)")
     assert strict.valid.empty
     assert len(strict.quarantined) == 40
     assert not lenient.condemned
