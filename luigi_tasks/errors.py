@@ -106,7 +106,7 @@ class NoBars(TerminalError):
 
 
 class WrongAnswer(TerminalError):
-    """An answer whose currency or zone is not that of the security that is stored under this ticker."""
+    """An answer of other bars than were asked for: not of daily ones, or of another security than the stored one."""
 
     kind = "wrong_answer"
 

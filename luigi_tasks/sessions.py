@@ -97,6 +97,11 @@ def calendar_of(exchange: str | None) -> str | None:
     return None if exchange is None else _CALENDARS.get(exchange)
 
 
+def round_the_clock(calendar: str) -> bool:
+    """Whether it is traded at all hours of its days, so that a session ends with its day and not with a close."""
+    return calendar in (_CRYPTO, _CURRENCIES)
+
+
 def known(calendar: str) -> tuple[dt.date, dt.date]:
     """The first and the last day of which the calendar tells: at most from 1990 to the end of next year."""
     found = _calendar(calendar)
@@ -114,11 +119,15 @@ def over(calendar: str, day: dt.date, now: dt.datetime) -> bool:
 
     A day that is no session, or that the calendar does not tell of, is over when it is past where the exchange is.
     """
-    found, instant = _calendar(calendar), _in_utc(now)
+    ends = end(calendar, day) or _midnight_after(day, _calendar(calendar).zone)
+    return _in_utc(now) >= ends
+
+
+def end(calendar: str, day: dt.date) -> dt.datetime | None:
+    """The instant (UTC) at which the session of that day is over; None where the calendar knows no session of it."""
+    found = _calendar(calendar)
     place = bisect_left(found.days, day)
-    if place < len(found.days) and found.days[place] == day:
-        return instant >= found.ends[place]
-    return instant >= _midnight_after(day, found.zone)
+    return found.ends[place] if place < len(found.days) and found.days[place] == day else None
 
 
 def last_over(calendar: str, now: dt.datetime) -> dt.date | None:

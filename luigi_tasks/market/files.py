@@ -5,9 +5,11 @@ a ticker column. The layout is told by the header alone, whatever the order of i
 
 | layout | columns |
 |---|---|
-| Yahoo | Date, Open, High, Low, Close, Adj Close, Volume [, Dividends, Stock Splits] [, Ticker or Symbol] |
+| Yahoo | Date, Open, High, Low, Close, Adj Close, Volume [, Dividends, Stock Splits, Capital Gains, Ticker, Symbol] |
 | Stooq | <TICKER>, <PER>, <DATE>, <TIME>, <OPEN>, <HIGH>, <LOW>, <CLOSE>, <VOL>, <OPENINT>; or Yahoo's first six |
 | Kaggle | date, open, high, low, close, volume, Name; or date, symbol, open, close, low, high, volume |
+
+A file does not say in what currency a dividend is: it is taken for that of the prices.
 
 A long table is rewritten once as parquet sorted by ticker, since reading it whole for every ticker would cost the
 square of its size.
@@ -43,6 +45,7 @@ _ALIASES = {
     "volume": ("volume", "<vol>", "vol"),
     "dividends": ("dividends", "dividend"),
     "stock_splits": ("stock splits", "stock_splits", "splits"),
+    "capital_gains": ("capital gains", "capital_gains", "capitalgains"),
 }
 _REQUIRED = ("date", "open", "high", "low", "close", "volume")
 _SUFFIXES = (".csv", ".txt", ".parquet")
@@ -101,7 +104,7 @@ class FileSource:
 
     def _bars_from(self, ticker: str, table: pd.DataFrame) -> pd.DataFrame:
         frame = _named(str(self.path), table)
-        for name in ("dividends", "stock_splits"):
+        for name in bars.AMOUNTS:
             if name not in frame:
                 frame[name] = 0.0
             # An empty field says that there was none.

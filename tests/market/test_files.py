@@ -30,8 +30,10 @@ def source(path: Path, **options: object) -> FileSource:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_folder_in_yahoos_layout_gives_every_value_back(tmp_path: Path, suffix: str) -> None:
     bars = make_bars()
+    bars["capital_gains"] = bars["capital_gains"].mask(bars.index == 7, 1.25)
     names = ["Date", "Open", "High", "Low", "Close", "Adj Close", "Volume", "Dividends", "Stock Splits"]
-    table = bars.set_axis(names, axis=1)
+    # A file does not say in what currency a dividend is.
+    table = bars.drop(columns="dividend_currency").set_axis([*names, "Capital Gains"], axis=1)
     folder = tmp_path / "prices"
     folder.mkdir()
     if suffix == "csv":

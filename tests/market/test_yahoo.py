@@ -6,7 +6,8 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -21,7 +22,9 @@ from luigi_tasks.errors import (
     SecuritiesMasterError,
     SourceUnreachable,
     Throttled,
+    WrongAnswer,
 )
+from luigi_tasks.market.yahoo.chart import Chart, in_currency
 from tests.conftest import make_bars
 from tests.market.asking import ask
 from tests.yahoo.answers import Answer, error
@@ -84,6 +87,10 @@ def test_a_session_that_is_not_over_is_left_out(yahoo: LoopbackYahoo) -> None:
     )
 
     assert open_bars["date"].max() < pd.Timestamp(today)
+    facts = open_bars.attrs["security"]
+    assert facts["unfinished"] == str(today)
+    assert dt.datetime.fromisoformat(facts["open_until"]) > dt.datetime.now(dt.UTC)
+    assert facts["provisional"] == str(open_bars["date"].iloc[-1].date()), "what was settled last, and may be once more"
     assert len(open_bars) == len(served) - 1 == len(shut_bars)
 
 
@@ -97,7 +104,9 @@ def test_no_bars_in_the_range_is_none_and_not_a_failure(yahoo: LoopbackYahoo) ->
 def test_an_unknown_ticker_is_said_by_yahoo_itself(yahoo: LoopbackYahoo) -> None:
     answers = ask(yahoo, ("bars", ("NOPE", START, END)), ("metadata", ("NOPE",)))
 
-    assert [type(answer) for answer in answers] == [NoSuchTicker, NoSuchTicker]
+    assert isinstance(answers[0], NoSuchTicker)
+    # The chart alone tells whether there is a ticker: of many that it has, company data says "Quote not found".
+    assert answers[1] == {"symbol": "NOPE"}
 
 
 JSON = "application/json"
@@ -106,7 +115,7 @@ EMPTY_RESULT = Answer(200, b'{"chart": {"result": [], "error": null}, "quoteSumm
 NO_ZONE = Answer(200, b'{"chart": {"result": [{"meta": {"symbol": "T"}, "indicators": {"quote": [{"x": 1}]}}]}}', JSON)
 
 # What each fault is for a history, and for company data; None: the fault is not one there.
-FAULTS: dict[str, tuple[FaultKind, type[Exception], type[Exception] | None]] = {
+FAULTS: dict[str, tuple[FaultKind | Literal["weekly"], type[Exception], type[Exception] | None]] = {
     "429": (429, Throttled, Throttled),
     "500": (500, ProviderDown, ProviderDown),
     "502": (502, ProviderDown, ProviderDown),
@@ -130,11 +139,8 @@ FAULTS: dict[str, tuple[FaultKind, type[Exception], type[Exception] | None]] = {
     "an unknown reason": (ODD_REASON, AnswerNotUnderstood, AnswerNotUnderstood),
     "no rows though it traded": ("no_rows", AnswerNotUnderstood, None),
     "no such ticker": (error("chart", 404, "Not Found", "No data found, symbol may be delisted"), NoSuchTicker, None),
-    "no such company": (
-        error("quoteSummary", 404, "Not Found", "Quote not found for symbol: T"),
-        NoSuchTicker,
-        NoSuchTicker,
-    ),
+    "no such quote": (error("quoteSummary", 404, "Not Found", "Quote not found for symbol: T"), NoSuchTicker, None),
+    "weekly bars": ("weekly", WrongAnswer, None),
 }
 
 
@@ -145,6 +151,9 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, A
         tickers = {name: "T" if fault is NO_ZONE else f"T{i}" for i, (name, (fault, *_)) in enumerate(FAULTS.items())}
         for name, (fault, _, of_company) in FAULTS.items():
             server.add(tickers[name], make_bars())
+            if fault == "weekly":
+                server.say(tickers[name], dataGranularity="1wk")
+                continue
             server.fault(tickers[name], fault, endpoint=None if of_company else "chart")
         of_bars = ask(server, *(("bars", (ticker, START, END)) for ticker in tickers.values()))
         of_companies = ask(server, *(("metadata", (ticker,)) for ticker in tickers.values()))
@@ -325,7 +334,13 @@ def test_the_answer_says_what_the_security_is(yahoo: LoopbackYahoo) -> None:
         "time_zone": "Europe/London",
         "first_trade_date": "2024-02-05",
         "last_trade_date": "2024-03-15",
+        "market_price": served["close"].iloc[-1],
+        "provisional": "2024-03-15",
+        "unfinished": None,
+        "open_until": None,
+        "lacks": [],
     }
+    assert bars.attrs["actions"] == []
 
 
 def test_company_data_of_another_ticker_is_refused(yahoo: LoopbackYahoo) -> None:
@@ -388,3 +403,162 @@ def test_a_yahoo_that_does_not_answer_is_unreachable(yahoo: LoopbackYahoo) -> No
 
     assert isinstance(answer, SourceUnreachable)
     assert "cannot be reached" in str(answer)
+
+
+# -- corporate actions
+
+
+def test_each_event_is_on_its_own_day_and_in_its_own_column(yahoo: LoopbackYahoo) -> None:
+    served = make_bars(days=60)
+    days = [f"{day:%Y-%m-%d}" for day in served["date"]]
+    served.loc[10, ["dividends", "capital_gains"]] = 0.25, 1.5
+    served.loc[20, ["stock_splits", "capital_gains"]] = 3.0, 0.5
+    yahoo.add("AAA", served)
+
+    [bars] = ask(yahoo, ("bars", ("AAA", START, END)))
+    pd.testing.assert_frame_equal(bars, served, check_exact=True)
+
+    # Of any type of security, several of a kind on a day, and some seconds after the session's beginning.
+    yahoo.event("AAA", days[10], "dividends", 0.5)
+    yahoo.event("AAA", days[20], "stock_splits", 0.5, at=dt.time(0))
+    yahoo.event("AAA", days[20], "capital_gains", 0.25, at=dt.time(20, 15))
+    served.loc[10, "dividends"], served.loc[20, ["stock_splits", "capital_gains"]] = 0.75, (1.5, 0.75)
+    [bars] = ask(yahoo, ("bars", ("AAA", START, END)))
+
+    pd.testing.assert_frame_equal(bars, served, check_exact=True)
+    assert bars.attrs["actions"] == []
+
+
+def test_an_event_of_a_day_without_a_bar_keeps_its_day(yahoo: LoopbackYahoo) -> None:
+    served = make_bars(days=60)
+    lost, days = 30, [f"{day:%Y-%m-%d}" for day in served["date"]]
+    kept = served.drop(index=lost).reset_index(drop=True)
+    yahoo.add("AAA", kept)
+    yahoo.event("AAA", days[lost], "stock_splits", 25.0)
+    yahoo.event("AAA", "2024-03-16", "dividends", 0.3, "EUR")
+    # Of a day that was not asked for.
+    yahoo.event("AAA", "2024-03-17", "dividends", 9.0)
+
+    [bars] = ask(yahoo, ("bars", ("AAA", START, dt.date(2024, 3, 16))))
+
+    pd.testing.assert_frame_equal(bars, kept, check_exact=True)
+    nothing = {"dividends": 0.0, "stock_splits": 0.0, "capital_gains": 0.0, "dividend_currency": None}
+    assert bars.attrs["actions"] == [
+        nothing | {"date": days[lost], "stock_splits": 25.0},
+        nothing | {"date": "2024-03-16", "dividends": 0.3, "dividend_currency": "EUR"},
+    ]
+
+
+def test_an_event_of_a_session_that_is_not_over_is_kept_without_its_bar(yahoo: LoopbackYahoo) -> None:
+    today = pd.Timestamp.now("America/New_York").date()
+    served = make_bars(days=20, last=str(today))
+    served.loc[served.index[-1], "date"] = pd.Timestamp(today)
+    yahoo.add("AAA", served)
+    yahoo.event("AAA", str(today), "dividends", 0.4)
+    yahoo.market_open("AAA")
+
+    [bars] = ask(yahoo, ("bars", ("AAA", today - dt.timedelta(days=90), today)))
+
+    assert len(bars) == len(served) - 1
+    assert [(each["date"], each["dividends"]) for each in bars.attrs["actions"]] == [(str(today), 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("priced_in", "currency", "amount", "stored"),
+    [
+        ("GBp", "GBP", 0.125, (12.5, None)),
+        ("GBp", "GBX", 12.5, (12.5, None)),
+        ("GBp", "GBp", 12.5, (12.5, None)),
+        ("GBP", "GBp", 12.5, (0.125, None)),
+        ("ZAc", "ZAR", 0.5, (50.0, None)),
+        ("ILA", "ILS", 0.5, (50.0, None)),
+        ("USX", "USD", 0.5, (50.0, None)),
+        ("USD", "USD", 0.5, (0.5, None)),
+        ("USD", "", 0.5, (0.5, None)),
+        ("GBp", "USD", 0.25, (0.25, "USD")),
+        ("GBp", "ZAR", 0.25, (0.25, "ZAR")),
+        ("USD", "GBp", 25.0, (25.0, "GBp")),
+    ],
+)
+def test_a_dividend_is_in_the_currency_of_the_prices_or_says_in_which(
+    priced_in: str, currency: str, amount: float, stored: tuple[float, str | None]
+) -> None:
+    assert in_currency(amount, currency, priced_in) == stored
+
+
+def test_a_dividends_currency_comes_with_it(yahoo: LoopbackYahoo) -> None:
+    served = make_bars(days=60)
+    served.loc[[10, 20], "dividends"] = 0.25
+    served["dividend_currency"] = (
+        served["dividend_currency"].mask(served.index == 10, "USD").mask(served.index == 20, "GBP")
+    )
+    yahoo.add("USDIV.L", served, currency="GBp", exchange="LSE", zone="Europe/London")
+
+    [bars] = ask(yahoo, ("bars", ("USDIV.L", START, END)))
+
+    served.loc[20, "dividends"] = 25.0
+    served["dividend_currency"] = served["dividend_currency"].mask(served.index == 20)
+    pd.testing.assert_frame_equal(bars, served, check_exact=True)
+
+
+def test_dividends_that_cannot_be_added_are_no_number(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars())
+    yahoo.event("AAA", "2024-03-12", "dividends", 0.3, "EUR")
+    yahoo.event("AAA", "2024-03-12", "dividends", 0.3)
+
+    [refused] = ask(yahoo, ("bars", ("AAA", START, END)))
+
+    assert isinstance(refused, AnswerNotUnderstood)
+    assert "dividends in EUR, USD on 2024-03-12" in str(refused)
+
+
+@pytest.mark.parametrize("hour", [22, 23])
+def test_an_early_midnight_is_that_of_the_day_that_it_means(hour: int) -> None:
+    meta = {"exchangeTimezoneName": "America/Sao_Paulo", "currency": "BRL"}
+    at = dt.datetime(2024, 1, 15, hour, tzinfo=ZoneInfo("America/Sao_Paulo")).timestamp()
+    chart = Chart(meta, {"dividends": {"1": {"amount": 0.5, "date": at}, "2": {"amount": 0.25, "date": at + 60}}}, [])
+
+    found = chart.actions("AAA", START, END)
+
+    assert [(f"{row.date:%m-%d}", row.dividends) for row in found.itertuples()] == [("01-15", 0.25), ("01-16", 0.5)]
+
+
+def test_an_amount_that_is_no_number_breaks_a_rule_and_is_not_passed_over(yahoo: LoopbackYahoo) -> None:
+    yahoo.add("AAA", make_bars())
+    yahoo.event("AAA", "2024-03-12", "dividends", float("inf"))
+    yahoo.event("AAA", "2024-03-13", "dividends", float("nan"))
+
+    [bars] = ask(yahoo, ("bars", ("AAA", START, END)))
+
+    amounts = bars.set_index("date")["dividends"]
+    assert amounts["2024-03-12"] == float("inf")
+    assert amounts.isna().sum() == 1
+    assert pd.isna(amounts["2024-03-13"])
+
+
+def test_an_answer_without_adjusted_closes_does_not_have_the_closes_for_them(yahoo: LoopbackYahoo) -> None:
+    served = make_bars()
+    yahoo.add("NONE", served.drop(columns="adj_close"))
+    yahoo.add("NULLS", served.assign(adj_close=float("nan")))
+    yahoo.add("ONE", served.assign(adj_close=served["adj_close"].mask(served.index == 3)))
+
+    none, nulls, one = ask(yahoo, *(("bars", (ticker, START, END)) for ticker in ("NONE", "NULLS", "ONE")))
+
+    for bars in (none, nulls):
+        assert bars["adj_close"].isna().all()
+        assert bars.attrs["security"]["lacks"] == ["adj_close"]
+        pd.testing.assert_frame_equal(
+            bars.drop(columns="adj_close"), served.drop(columns="adj_close"), check_exact=True
+        )
+    assert one.attrs["security"]["lacks"] == []
+    assert one["adj_close"].isna().tolist() == [row == 3 for row in range(len(served))]
+
+
+@pytest.mark.parametrize("price", [0, -1.5, None, "Infinity", True])
+def test_a_market_price_is_a_number_above_0_or_not_known(yahoo: LoopbackYahoo, price: object) -> None:
+    yahoo.add("AAA", make_bars())
+    yahoo.say("AAA", regularMarketPrice=price)
+
+    [bars] = ask(yahoo, ("bars", ("AAA", START, END)))
+
+    assert bars.attrs["security"]["market_price"] is None

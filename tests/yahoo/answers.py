@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -36,10 +36,12 @@ class Security:
     info: Mapping[str, object]
     stamps: list[int]
     columns: dict[str, list[float | str | None]]
-    dividends: list[float]
-    splits: list[float]
+    events: dict[str, list[dict[str, Any]]]
+    """dividends, splits and capitalGains, each with its date, in epoch seconds."""
     opens: dt.datetime
     closes: dt.datetime
+    said: dict[str, Any] = field(default_factory=dict)
+    """Fields of meta that are always so."""
 
     def chart(self, query: Mapping[str, str]) -> Answer:
         """The rows whose stamp is in [period1, period2), or in `range`."""
@@ -58,30 +60,37 @@ class Security:
                 return error("chart", 400, "Bad Request", f"Data doesn't exist for {asked}")
         rows = [row for row, stamp in enumerate(self.stamps) if start <= stamp < end]
         quote = {name: [values[row] for row in rows] for name, values in self.columns.items()}
-        adjusted = {"adjclose": quote.pop("adjclose")}
+        indicators: dict[str, Any] = {}
+        if "adjclose" in quote:
+            adjusted = {"adjclose": quote.pop("adjclose")}
+            indicators["adjclose"] = [adjusted if rows else {}]
+        indicators["quote"] = [quote if rows else {}]
         result: dict[str, Any] = {
-            "meta": {**self.meta, **self._session(), "range": span},
-            "indicators": {"quote": [quote if rows else {}], "adjclose": [adjusted if rows else {}]},
+            "meta": {**self.meta, **self._session(), "range": span, **self.said},
+            "indicators": indicators,
         }
         if rows:
             result["timestamp"] = [self.stamps[row] for row in rows]
-        events = {
-            "dividends": {str(self.stamps[row]): self._dividend(row) for row in rows if self.dividends[row] > 0},
-            "splits": {str(self.stamps[row]): self._split(row) for row in rows if self.splits[row] > 0},
-        }
-        if "events" in query and any(events.values()):
-            result["events"] = {name: each for name, each in events.items() if each}
+        if "events" in query:
+            events = {
+                kind: _keyed(each for each in listed if start <= each["date"] < end)
+                for kind, listed in self.events.items()
+            }
+            if any(events.values()):
+                result["events"] = {kind: each for kind, each in events.items() if each}
         return ok("chart", [result])
 
-    def _dividend(self, row: int) -> dict[str, object]:
-        return {"date": self.stamps[row], "amount": self.dividends[row]}
-
-    def _split(self, row: int) -> dict[str, object]:
-        """Yahoo states a split as a fraction; this one is exactly the ratio that was given."""
-        ratio = self.splits[row]
-        simple = Fraction(ratio).limit_denominator(1000)
-        new, old = simple.as_integer_ratio() if float(simple) == ratio else (ratio, 1)
-        return {"date": self.stamps[row], "numerator": new, "denominator": old, "splitRatio": f"{new}:{old}"}
+    def add_event(self, stamp: int, kind: str, number: float, currency: str | None = None) -> None:
+        """`kind` is dividends, capitalGains, or splits, of which the number is the ratio."""
+        if kind != "splits":
+            event: dict[str, Any] = {"amount": cell(number), "date": stamp}
+            self.events.setdefault(kind, []).append(event | ({"currency": currency} if currency else {}))
+            return
+        # Yahoo states a split as a fraction; this one is exactly the ratio that was given.
+        simple = Fraction(number).limit_denominator(1000)
+        new, old = simple.as_integer_ratio() if float(simple) == number else (number, 1)
+        event = {"date": stamp, "numerator": new, "denominator": old, "splitRatio": f"{new}:{old}"}
+        self.events.setdefault(kind, []).append(event)
 
     def _session(self) -> dict[str, Any]:
         """The part of meta that tells where the current session begins and ends."""
@@ -145,6 +154,17 @@ def answer(
 def ok(root: str, result: list[Any]) -> Answer:
     """Yahoo's JSON around a result."""
     return Answer(200, json.dumps({root: {"result": result, "error": None}}).encode(), "application/json")
+
+
+def _keyed(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By their instants, as Yahoo sends them; of several at one instant, each after the other."""
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        key = int(event["date"])
+        while str(key) in found:
+            key += 1
+        found[str(key)] = event
+    return found
 
 
 def without_rows(reply: Answer) -> Answer:

@@ -42,6 +42,8 @@ Silence = Literal["reset", "hang"]
 FaultKind = int | Silence | Literal["truncate", "partial", "no_rows", "html", "down", "blank"] | Answer
 
 OPENS, CLOSES = dt.time(9, 30), dt.time(16)
+_EVENTS = {"dividends": "dividends", "stock_splits": "splits", "capital_gains": "capitalGains"}
+"""Column of bars: kind of event."""
 
 _PATHS: dict[str, Endpoint] = {
     "/v8/finance/chart": "chart",
@@ -156,17 +158,20 @@ class LoopbackYahoo:
         """Serve a ticker, in place of what was served of it before. The current session is that of the last day.
 
         `bars` has at least one row, and the columns date (the session's local day), open, high, low, close, adj_close,
-        volume, dividends (per share) and stock_splits (new shares per old one); NaN is served as null. Rows are served
-        as they stand, be they unsorted or twice a day. `info` holds fields for yfinance's `Ticker.info`.
+        volume, dividends (per share) and stock_splits (new shares per old one); NaN is served as null. It may have
+        capital_gains and dividend_currency, and need not have adj_close: then the answer has none. Rows are served as
+        they stand, be they unsorted or twice a day. `info` holds fields for yfinance's `Ticker.info`.
         """
         where, info = ZoneInfo(zone), info or {}
         days = [pd.Timestamp(day).date() for day in bars["date"]]
         stamps = [int(dt.datetime.combine(day, OPENS, where).timestamp()) for day in days]
         opens, closes = (dt.datetime.combine(max(days), time, where) for time in (OPENS, CLOSES))
-        numbers = {str(name): [float(value) for value in bars[name]] for name in bars.columns if name != "date"}
+        texts = ("date", "dividend_currency")
+        numbers = {str(name): [float(value) for value in bars[name]] for name in bars.columns if name not in texts}
         columns = {name: [cell(value) for value in numbers[name]] for name in ("open", "high", "low", "close")}
         columns["volume"] = [int(value) if value.is_integer() else cell(value) for value in numbers["volume"]]
-        columns["adjclose"] = [cell(value) for value in numbers["adj_close"]]
+        if "adj_close" in numbers:
+            columns["adjclose"] = [cell(value) for value in numbers["adj_close"]]
         meta = {
             "currency": currency,
             "symbol": symbol_in_answer or ticker,
@@ -182,9 +187,33 @@ class LoopbackYahoo:
             "dataGranularity": "1d",
             "validRanges": list(RANGES),
         }
-        self._securities[ticker.upper()] = Security(
-            meta, info, stamps, columns, numbers["dividends"], numbers["stock_splits"], opens, closes
-        )
+        security = Security(meta, info, stamps, columns, {}, opens, closes)
+        currencies = bars["dividend_currency"] if "dividend_currency" in bars else [None] * len(bars)
+        for stamp, currency, *amounts in zip(
+            stamps, currencies, *(numbers.get(name, [0.0] * len(bars)) for name in _EVENTS), strict=True
+        ):
+            for kind, amount in zip(_EVENTS.values(), amounts, strict=True):
+                if amount > 0:
+                    security.add_event(stamp, kind, amount, currency if isinstance(currency, str) else None)
+        self._securities[ticker.upper()] = security
+
+    def event(
+        self, ticker: str, day: str, name: str, number: float, currency: str | None = None, at: dt.time = OPENS
+    ) -> None:
+        """Serve one more event of a day, whether there is a bar of it or not; `name` is that of a column of bars."""
+        security = self._securities[ticker.upper()]
+        stamp = dt.datetime.combine(dt.date.fromisoformat(day), at, security.opens.tzinfo).timestamp()
+        security.add_event(int(stamp), _EVENTS[name], number, currency)
+
+    def say(self, ticker: str, **meta: object) -> None:
+        """Let these fields of the chart's meta be so, whatever else they would be: regularMarketTime=…"""
+        self._securities[ticker.upper()].said |= meta
+
+    def session(self, ticker: str, opens: dt.datetime, closes: dt.datetime) -> None:
+        """Let the current session be this one; its times have a zone."""
+        security = self._securities[ticker.upper()]
+        zone = security.opens.tzinfo
+        security.opens, security.closes = opens.astimezone(zone), closes.astimezone(zone)
 
     def remove(self, ticker: str) -> None:
         """Have the ticker no more."""

@@ -19,12 +19,15 @@ from luigi_tasks.errors import (
     NetworkFailure,
     NoSuchTicker,
     ProviderDown,
+    WrongAnswer,
 )
 
 # Yahoo's own words, from its JSON error descriptions.
 _NO_DATA_IN_RANGE = "Data doesn't exist for startDate"
 _UNKNOWN_TICKER = ("No data found, symbol may be delisted", "Quote not found")
-_NO_COMPANY_DATA = "No fundamentals data found"
+_NO_COMPANY_DATA = ("No fundamentals data found", *_UNKNOWN_TICKER)
+"""The chart alone tells whether there is a ticker: of many that it has, quoteSummary says that there is no quote."""
+_GRANULARITY = "1d"
 _DOWN_PAGE = b"Will be right back"
 _COOKIE_HOST = "fc.yahoo.com"
 _CRUMB_PATH = "/v1/test/getcrumb"
@@ -81,6 +84,7 @@ def read(question: Question, status: int, url: str, body: bytes) -> Any:
 
     Raises:
         ProviderDown, AuthorisationFailure, AnswerNotUnderstood: no answer to the question.
+        WrongAnswer: bars that are none of a day each.
         NoSuchTicker, NoDataInRange, NoCompanyData: Yahoo's own answer.
     """
     ticker = question.subject
@@ -109,12 +113,12 @@ def read(question: Question, status: int, url: str, body: bytes) -> Any:
     code, words = error
     if status in (401, 403) or code == "Unauthorized":
         raise AuthorisationFailure(ticker, f"Yahoo refused the cookie or crumb ({status} {words!r})")
+    if question.kind == "company" and words.startswith(_NO_COMPANY_DATA):
+        raise NoCompanyData(words)
     if words.startswith(_UNKNOWN_TICKER):
         raise NoSuchTicker(ticker, f"Yahoo has no such ticker, or has it no more: {words!r}")
     if words.startswith(_NO_DATA_IN_RANGE):
         raise NoDataInRange(words)
-    if words.startswith(_NO_COMPANY_DATA):
-        raise NoCompanyData(words)
     if code or words:
         raise AnswerNotUnderstood(ticker, f"Yahoo gave a reason that is not known here: {words or code!r}")
     if status != 200:
@@ -151,7 +155,14 @@ def _require_answer_to(question: Question, document: Any) -> None:
         part = result["meta"] if question.kind == "prices" else result.get("quoteType") or {}
         answered = part["symbol"] if question.kind == "prices" else part.get("symbol", question.ticker)
         asked = str(answered).upper() == question.ticker.upper()
+        granularity = part.get("dataGranularity") or _GRANULARITY
     except (KeyError, IndexError, TypeError, AttributeError) as problem:
         raise AnswerNotUnderstood(question.ticker, "Yahoo's answer has no result") from problem
     if not asked:
         raise AnswerNotUnderstood(question.ticker, f"Yahoo's answer is about {str(answered)[:40] or 'no ticker'}")
+    if question.kind == "prices" and granularity != _GRANULARITY:
+        raise WrongAnswer(
+            question.ticker,
+            f"Yahoo's bars are of {str(granularity)[:40]}, and daily ones were asked for",
+            "Nothing was stored; run again later.",
+        )

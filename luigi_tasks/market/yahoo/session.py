@@ -16,6 +16,7 @@ from curl_cffi import CurlOpt, requests
 from luigi_tasks.budget import Budget
 from luigi_tasks.errors import AnswerNotUnderstood, NetworkFailure, ProviderDown, Throttled
 from luigi_tasks.market.yahoo import answers
+from luigi_tasks.market.yahoo.chart import Chart
 
 logger = logging.getLogger(__name__)
 _LARGEST_ANSWER = 20_000_000
@@ -33,6 +34,8 @@ class PacedSession(requests.Session[requests.Response]):
         self.longest = timeout
         self.on_behalf = ""
         """The ticker that is being asked about, also by a request for a crumb."""
+        self.chart: Chart | None = None
+        """Of the last answer with bars, what yfinance does not get to see, or changes."""
 
     def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Any:
         """Sends when the budget allows it; again after a 429, if the budget is patient.
@@ -69,6 +72,8 @@ class PacedSession(requests.Session[requests.Response]):
                 raise
             self._budget.leave(permit, "answered")
             if document is not None:
+                if question.kind == "prices":
+                    self.chart = Chart.of(document)
                 # It has been parsed already; ten years of bars take a while.
                 response.json = partial(_parsed, document)  # type: ignore[method-assign]
             return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from curl_cffi.requests import exceptions as http
 
-from luigi_tasks import bars, sessions
+from luigi_tasks import bars
 from luigi_tasks.budget import Access, Budget, Kind, LocalBudget
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
@@ -23,7 +24,9 @@ from luigi_tasks.errors import (
     SourceUnreachable,
     TransientError,
 )
+from luigi_tasks.market.yahoo import closing
 from luigi_tasks.market.yahoo.answers import NoCompanyData, NoDataInRange, in_a_line
+from luigi_tasks.market.yahoo.chart import Chart
 from luigi_tasks.market.yahoo.session import PacedSession
 from luigi_tasks.market.yahoo.yfinance_ways import Yfinance
 
@@ -40,8 +43,6 @@ _FROM_YFINANCE = {
     "Close": "close",
     "Adj Close": "adj_close",
     "Volume": "volume",
-    "Dividends": "dividends",
-    "Stock Splits": "stock_splits",
 }
 
 
@@ -83,32 +84,40 @@ class YahooSource:
     def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. Prices are as Yahoo adjusts them: for splits, not for dividends.
 
-        A session that is not over yet is left out: by the trading hours in the answer itself, by the exchange's
-        calendar where it is known, and in any case one of a day that has not begun where the security is traded.
+        A session that is no close yet is left out (see `closing.unfinished`), and so is one of a day that has not
+        begun where the security is traded. Corporate actions of such a day, and of days without a bar, are in
+        `attrs[bars.ACTIONS]`. A column that the answer does not have is NaN, and is named in `attrs[bars.FACTS]`.
         """
         self._connect("prices", ticker)
         stock, day = self._yfinance.ticker(ticker, zone), dt.timedelta(days=1)
         try:
             # A day more on either side: without the zone, the days' first instants are not known.
             frame = stock.history(start=start - day, end=end + 2 * day, auto_adjust=False, actions=True, timeout=None)
-            meta = stock.history_metadata
         except NoDataInRange:
             return None
         except Exception as error:
             if _gives_no_reason(error):
-                with _reading_meta(ticker):
-                    _require_silence(ticker, stock.history_metadata, start, end)
+                with _reading(ticker):
+                    _require_silence(ticker, self._chart(ticker).meta, start, end)
                 return None
             self._raise_ours(ticker, error)
-        with _reading_meta(ticker):
-            unfinished = _unfinished_session(meta)
-            facts = _facts(meta, unfinished)
+        chart = self._chart(ticker)
         found = _bars_from(ticker, frame)
-        day = found["date"].dt.date
-        found = found[(day >= start) & (day <= end) & (day < _first_not_over(found, facts, unfinished))]
-        found = found.reset_index(drop=True)
+        with _reading(ticker):
+            waits = closing.unfinished(found, chart.meta, dt.datetime.now(dt.UTC))
+            facts = _facts(chart, waits, start, end)
+            actions = chart.actions(ticker, start, end)
+        of_bar = found["date"].dt.date
+        found = found[(of_bar >= start) & (of_bar <= end) & (of_bar < waits.day)].reset_index(drop=True)
+        if found.empty:
+            return None
+        if "adj_close" in chart.lacks:
+            found["adj_close"] = float("nan")
+        with _reading(ticker):
+            facts["provisional"] = _iso(closing.provisional(found["date"].iloc[-1].date(), chart.meta))
+        found = _with_actions(found, actions)
         found.attrs[bars.FACTS] = facts
-        return found if len(found) else None
+        return found
 
     def metadata(self, ticker: str) -> dict[str, Any]:
         """See MarketDataSource. The fields are those of yfinance's `Ticker.info`, without the quotes of the day."""
@@ -133,7 +142,13 @@ class YahooSource:
             # Prices are to be had without a crumb, as long as Yahoo does not ask for one.
             self._wanted_for: set[Kind] = {"company"}
             self._process = os.getpid()
-        self._kind, self._session.on_behalf = kind, ticker
+        self._kind, self._session.on_behalf, self._session.chart = kind, ticker, None
+
+    def _chart(self, ticker: str) -> Chart:
+        """What the session has kept of the answer that yfinance has just made bars of."""
+        if self._session.chart is None:
+            raise AnswerNotUnderstood(ticker, "yfinance has bars that no answer had")
+        return self._session.chart
 
     def _crumb(self) -> str | None:
         """The crumb for the next request, from all the processes' one session with Yahoo."""
@@ -179,73 +194,83 @@ def _bars_from(ticker: str, frame: pd.DataFrame) -> pd.DataFrame:
     renamed = frame.rename(columns=_FROM_YFINANCE)
     index = pd.DatetimeIndex(frame.index)
     renamed["date"] = index.tz_localize(None).normalize() if index.tz is not None else index.normalize()
-    return bars.conform(renamed)
+    # yfinance was shown none: see `chart`.
+    return bars.conform(renamed.assign(dividends=0.0, stock_splits=0.0))
 
 
-def _first_not_over(found: pd.DataFrame, facts: Mapping[str, str | None], unfinished: dt.date | None) -> dt.date:
-    """The first day whose session, if there is one, is not over."""
-    now = dt.datetime.now(dt.UTC)
-    tomorrow = now.astimezone(ZoneInfo(facts["time_zone"] or "UTC")).date() + dt.timedelta(days=1)
-    calendar = sessions.calendar_of(facts["exchange"])
-    # Sessions end one after another, so the last ones tell.
-    latest = found["date"].dt.date.tail(3) if calendar is not None else []
-    running = [day for day in latest if calendar is not None and not sessions.over(calendar, day, now)]
-    first: dt.date = min(day for day in (tomorrow, unfinished, *running) if day is not None)
-    return first
+def _with_actions(found: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
+    """The bars with the actions of their days, and with those of other days in `attrs`."""
+    there = actions["date"].isin(found["date"])
+    found = bars.conform(found)
+    if there.any():
+        of_bars = actions[there]
+        rows = found["date"].searchsorted(of_bars["date"])
+        for name in bars.AMOUNTS:
+            # A number that is none stays, so that a rule is broken and somebody is told.
+            found.loc[rows, name] = of_bars[name].to_numpy()
+        found.loc[rows, "dividend_currency"] = of_bars["dividend_currency"].to_numpy()
+    found.attrs[bars.ACTIONS] = [_action(row) for row in actions[~there].to_dict("records")]
+    return found
+
+
+def _action(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """As it is kept in a frame's `attrs`."""
+    currency = row["dividend_currency"]
+    return {
+        "date": f"{row['date']:%Y-%m-%d}",
+        **{name: float(row[name]) for name in bars.AMOUNTS},
+        "dividend_currency": currency if isinstance(currency, str) else None,
+    }
 
 
 @contextmanager
-def _reading_meta(ticker: str) -> Iterator[None]:
+def _reading(ticker: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        raise AnswerNotUnderstood(ticker, f"the answer's meta is odd ({in_a_line(error)})") from error
+        raise AnswerNotUnderstood(ticker, f"the answer's meta or events are odd ({in_a_line(error)})") from error
 
 
-def _facts(meta: Mapping[str, Any], unfinished: dt.date | None) -> dict[str, str | None]:
+def _facts(chart: Chart, waits: closing.Unfinished, start: dt.date, end: dt.date) -> dict[str, Any]:
     """What the answer says of the security; see `luigi_tasks.bars.FACTS`."""
+    meta = chart.meta
     texts = {name: meta.get(name) for name in ("longName", "shortName", "instrumentType", "exchangeName", "currency")}
     for name, text in texts.items():
         if text is not None and not isinstance(text, str):
             raise TypeError(f"{name} is {str(text)[:40]!r}")
     zone = str(meta["exchangeTimezoneName"])
     last = _day(meta.get("regularMarketTime"), zone)
+    # A session of another day is no matter of this question.
+    known = waits.until is not None and start <= waits.day <= end
     return {
         "name": texts["longName"] or texts["shortName"],
         "quote_type": texts["instrumentType"],
         "exchange": texts["exchangeName"],
         "currency": texts["currency"],
         "time_zone": zone,
-        "first_trade_date": _day(meta.get("firstTradeDate"), zone),
-        # The session that is not over has no bar yet.
-        "last_trade_date": None if last == str(unfinished) else last,
+        "first_trade_date": _iso(_day(meta.get("firstTradeDate"), zone)),
+        # The session that is no close yet has no bar.
+        "last_trade_date": None if last == waits.day else _iso(last),
+        "market_price": _price(meta.get("regularMarketPrice")),
+        "provisional": None,
+        "unfinished": str(waits.day) if known else None,
+        "open_until": waits.until.astimezone(dt.UTC).isoformat() if known and waits.until else None,
+        "lacks": chart.lacks,
     }
 
 
-def _day(instant: Any, zone: str) -> str | None:
-    return None if instant is None else str(_instant(instant).tz_convert(zone).date())
+def _price(value: Any) -> float | None:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if plain and math.isfinite(value) and value > 0 else None
 
 
-def _unfinished_session(meta: Mapping[str, Any]) -> dt.date | None:
-    """The day of the current session if it is not over: its bar still moves and is no close.
-
-    Where the answer does not tell the trading hours, today is taken for unfinished.
-    """
-    period = (meta.get("currentTradingPeriod") or {}).get("regular") or {}
-    start, end = period.get("start"), period.get("end")
-    zone = str(meta.get("exchangeTimezoneName") or "UTC")
-    if start is None or end is None:
-        return dt.datetime.now(ZoneInfo(zone)).date()
-    opens, closes = (_instant(value).tz_convert(zone) for value in (start, end))
-    return opens.date() if pd.Timestamp.now("UTC") < closes else None
+def _day(instant: Any, zone: str) -> dt.date | None:
+    at = closing.instant(instant)
+    return None if at is None else at.astimezone(ZoneInfo(zone)).date()
 
 
-def _instant(value: Any) -> pd.Timestamp:
-    """yfinance turns the epoch seconds of the answer into Timestamps, in some answers."""
-    at = pd.Timestamp(value, unit="s") if isinstance(value, (int, float)) else pd.Timestamp(value)
-    if at is pd.NaT:
-        raise ValueError(f"{value!r} is no instant")
-    return at.tz_localize("UTC") if at.tzinfo is None else at
+def _iso(day: dt.date | None) -> str | None:
+    return None if day is None else str(day)
 
 
 def _gives_no_reason(error: Exception) -> bool:
@@ -264,6 +289,6 @@ def _require_silence(ticker: str, meta: Mapping[str, Any], start: dt.date, end: 
     first, last = (_day(meta.get(name), zone) for name in ("firstTradeDate", "regularMarketTime"))
     if first is None or last is None:
         return
-    traded = dt.date.fromisoformat(first) <= end and dt.date.fromisoformat(last) >= start
-    if traded and (dt.date.fromisoformat(last) <= end or end - start > _LONGEST_SILENCE):
+    traded = first <= end and last >= start
+    if traded and (last <= end or end - start > _LONGEST_SILENCE):
         raise AnswerNotUnderstood(ticker, f"Yahoo sent no rows, and says that it traded from {first} to {last}")

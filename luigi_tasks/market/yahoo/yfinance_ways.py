@@ -8,6 +8,8 @@ installed version, so that an upgrade that breaks one fails loudly.
 * `YfData.cache_get`, an lru_cache, is emptied before every question.
 * `Ticker.info` asks quoteSummary alone: `Quote._fetch_additional_info` and `_fetch_complementary` would send two more
   requests, for quotes of the day and one ratio.
+* The document that it parses is the one that `response.json()` of our session gives, and is parsed without its events:
+  we read these (`chart.py`), and it adds none to bars, and no rows.
 """
 
 from __future__ import annotations

@@ -1,0 +1,129 @@
+"""What is read from a chart's document by ourselves: corporate actions, and whether it has adjusted closes at all.
+
+yfinance drops the currency of a dividend, moves what happens on a day without a bar to the session before, gives
+capital gains for some types of securities only, and takes the close for the adjusted close where there is none.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from luigi_tasks import bars
+from luigi_tasks.errors import AnswerNotUnderstood
+
+# A minor unit as Yahoo and others write it, and what a hundred of it are.
+_MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
+_IN_MAJOR = 100.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The parts of a chart's document that yfinance is not given, or that it changes."""
+
+    meta: dict[str, Any]
+    events: Mapping[str, Any]
+    """{dividends, splits, capitalGains: {key: {date: epoch seconds, …}}}, as in the answer."""
+    lacks: list[str]
+    """Columns of bars that the answer does not have at all."""
+
+    @classmethod
+    def of(cls, document: Any) -> Chart:
+        """Takes the events out of the document, which is a dict of one result with a meta."""
+        result = document["chart"]["result"][0]
+        events, lacks = result.pop("events", None) or {}, []
+        if not _has_adjusted(result.get("indicators")):
+            lacks.append("adj_close")
+            if isinstance(result.get("indicators"), dict):
+                result["indicators"].pop("adjclose", None)
+        return cls(copy.deepcopy(result["meta"]), events, lacks)
+
+    def actions(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame:
+        """The corporate actions of these days, in the shape of `luigi_tasks.bars.actions_of`.
+
+        Several of a kind on one day are one: dividends and gains add up, splits multiply. A number that is none is NaN
+        or infinite, as in the answer.
+
+        Raises:
+            AnswerNotUnderstood: two dividends of one day have currencies that cannot be added.
+            LookupError, ValueError, TypeError, AttributeError: the events are odd.
+        """
+        zone, priced_in = ZoneInfo(str(self.meta["exchangeTimezoneName"])), self.meta.get("currency")
+        found: dict[dt.date, dict[str, Any]] = {}
+        for kind, events in self.events.items():
+            for event in _each(events):
+                day = _day_of(event, zone)
+                if not start <= day <= end:
+                    continue
+                of_day = found.setdefault(day, dict.fromkeys(bars.AMOUNTS, 0.0) | {"currencies": set()})
+                if kind == "splits":
+                    of_day["stock_splits"] = (of_day["stock_splits"] or 1.0) * _ratio(event)
+                elif kind in ("dividends", "capitalGains"):
+                    amount, currency = in_currency(_number(event["amount"]), event.get("currency"), priced_in)
+                    of_day["dividends" if kind == "dividends" else "capital_gains"] += amount
+                    of_day["currencies"] |= {currency} if kind == "dividends" else set()
+        for day, of_day in found.items():
+            currencies = of_day.pop("currencies") or {None}
+            if len(currencies) > 1:
+                named = ", ".join(sorted(str(each or priced_in) for each in currencies))
+                raise AnswerNotUnderstood(ticker, f"it has dividends in {named} on {day}, which is one day")
+            of_day |= {"date": str(day), "dividend_currency": currencies.pop()}
+        listed = pd.DataFrame()
+        listed.attrs[bars.ACTIONS] = [of_day for of_day in found.values() if any(of_day[n] for n in bars.AMOUNTS)]
+        return bars.actions_of(listed)
+
+
+def in_currency(amount: float, currency: Any, priced_in: Any) -> tuple[float, str | None]:
+    """The amount in the currency of the prices, and None; or as it is, and its currency, where that is not sure."""
+    if not currency or currency == priced_in:
+        return amount, None
+    if _major(currency) != _major(priced_in):
+        return amount, str(currency)
+    if (currency in _MINOR) == (priced_in in _MINOR):
+        return amount, None
+    return (amount / _IN_MAJOR if currency in _MINOR else amount * _IN_MAJOR), None
+
+
+def _major(currency: Any) -> Any:
+    return _MINOR.get(currency, currency)
+
+
+def _has_adjusted(indicators: Any) -> bool:
+    try:
+        values = indicators["adjclose"][0]["adjclose"]
+        return isinstance(values, list) and any(value is not None for value in values)
+    except (LookupError, TypeError):
+        return False
+
+
+def _each(events: Any) -> Iterable[Mapping[str, Any]]:
+    """Yahoo keys them by their instant."""
+    each: Iterable[Mapping[str, Any]] = events.values() if isinstance(events, Mapping) else events or ()
+    return each
+
+
+def _day_of(event: Mapping[str, Any], zone: ZoneInfo) -> dt.date:
+    """Its local day. Some winters of some zones have their midnight an hour or two early, see yfinance's
+    `fix_Yahoo_dst_issue`, by which the bars' days are worked out."""
+    local = dt.datetime.fromtimestamp(event["date"], zone)
+    if local.minute == 0 and local.hour in (22, 23):
+        return local.date() + dt.timedelta(days=1)
+    return local.date()
+
+
+def _ratio(event: Mapping[str, Any]) -> float:
+    new, old = _number(event["numerator"]), _number(event["denominator"])
+    if not old:
+        return math.nan if not new else math.inf
+    return new / old
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
