@@ -86,8 +86,9 @@ def metadata(
     """The newest company data, up to `as_of` if that is given, of the same tickers as `prices` takes.
 
     Returns one row a ticker, in alphabetical order: ticker, as_of (datetime64[s], of when the data is), name,
-    quote_type, exchange, currency, country, sector, industry (str), market_cap (float64, in currency),
-    shares_outstanding (float64). What is not known is NaN, or NaT; a ticker of which nothing is known has a row, too.
+    quote_type, exchange, currency, country, sector, industry (str), market_cap (float64, in market_cap_currency),
+    market_cap_currency (str; GBP where prices are in GBp), shares_outstanding (float64). What is not known is NaN, or
+    NaT; a ticker of which nothing is known has a row, too.
 
     Raises:
         SecurityNotFound, ConfigurationError, DatabaseUnavailable, DatabaseRefused: see `prices`.

@@ -18,14 +18,24 @@ import sqlalchemy as sa
 from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.dialects.postgresql import insert
 
-from luigi_tasks import bars, sessions
+from luigi_tasks import bars, currencies, sessions
 from luigi_tasks.database import engine as db
 from luigi_tasks.database import gaps, history
 from luigi_tasks.database.ledger import Marker, write_marker
 from luigi_tasks.database.memberships import enlist, listed_on
-from luigi_tasks.database.schema import absences, ohlcv, securities, security_groupings, security_metadata, task_markers
+from luigi_tasks.database.schema import (
+    absences,
+    ohlcv,
+    runs,
+    securities,
+    security_groupings,
+    security_metadata,
+    task_failures,
+    task_markers,
+)
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import (
+    ConfigurationError,
     HistoryShrank,
     IdenticalSeries,
     InvalidData,
@@ -55,6 +65,15 @@ _NUMBER_FIELDS = {
     "shares_outstanding": ("sharesOutstanding", "shares_outstanding"),
 }
 
+_COMPANY = (*_TEXT_FIELDS, *_NUMBER_FIELDS)
+"""The columns by which one answer about a company is held against another."""
+
+_NO_QUOTE_TYPE = "NONE"
+# Of what the stored row knows: a company may lose market value and shares, two of nine, at once. A module of Yahoo's
+# that comes alone lacks more, or nearly all that it has not is among the fields without a column (funds, indices).
+_MOST_LACKING = 1 / 3
+_MOST_FIELDS_LACKING = 1 / 2
+
 # PostgreSQL's numeric has 131,072 digits before the point; nothing on earth is worth more than this many.
 _MOST_DIGITS = 1000
 
@@ -69,6 +88,17 @@ _HELD_BACK = "If the answer is right all the same, ./run.sh accept TICKER takes 
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """An answer that was not stored, since it is not what can follow on the stored bars; `years_back` of its run."""
+
+    kind: str
+    reason: str
+    run_id: str
+    as_of: dt.date | None
+    years_back: int | None
 
 
 @dataclass(frozen=True)
@@ -212,21 +242,85 @@ class YfinanceClient:
     ) -> Result:
         """Store the company data of one as-of date (today in UTC if None), replacing what is there for that date.
 
+        An answer that knows nothing of the company is not stored, and neither is one that is a part of the newest
+        stored one: it lacks a third of what that knows, or half of its fields and some of what it knows, or it knows
+        less than that of the same date. Then what is stored stays, and the marker is written all the same, since that
+        date is done; its detail has `kept_company` ({as_of, lacks: names of columns}) if there is something that stays.
+
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
         day = as_of or _today()
         answer = storable(dict(metadata))
-        typed: dict[str, Any] = {name: _text(answer, fields) for name, fields in _TEXT_FIELDS.items()}
-        typed |= {name: _number(answer, fields) for name, fields in _NUMBER_FIELDS.items()}
+        typed = _typed(answer)
         with self._transaction(ticker) as connection:
-            row = {"security_id": self._security_id(connection, ticker), "as_of": day, "answer": answer, **typed}
-            statement = insert(security_metadata).values(row)
-            changes = {name: statement.excluded[name] for name in ("answer", *typed)}
-            statement = statement.on_conflict_do_update(index_elements=["security_id", "as_of"], set_=changes)
-            affected = connection.execute(statement).rowcount
+            security_id, counts = _lock_company(connection, ticker, self._security_id(connection, ticker))
+            stored = _newest_company(connection, security_id, day)
+            lacks = _lacking(typed, answer, stored, day) if counts else None
+            if not _known(typed):
+                lacks = sorted(_known(stored), key=_COMPANY.index)
+            if lacks is None:
+                row = {"security_id": security_id, "as_of": day, "answer": answer, **typed}
+                statement = insert(security_metadata).values(row)
+                changes = {name: statement.excluded[name] for name in ("answer", *typed)}
+                statement = statement.on_conflict_do_update(index_elements=["security_id", "as_of"], set_=changes)
+                affected = connection.execute(statement).rowcount
+                message = f"{ticker}: company data as of {day} stored, {len(answer)} fields"
+            else:
+                affected, message, detail = 0, f"{ticker}: no company data", {}
+                if lacks:
+                    detail = {"kept_company": {"as_of": str(stored["as_of"]), "lacks": lacks}}
+                    message = f"{ticker}: that of {stored['as_of']} stays, the answer lacks {', '.join(lacks)}"
+                if marker is not None:
+                    marker = replace(marker, rows=0, detail={**marker.detail, **detail})
+            if counts or lacks is None or not stored:
+                asked = sa.func.greatest(securities.c.company_as_of, day)
+                change = sa.update(securities).where(securities.c.security_id == security_id)
+                connection.execute(change.values(company_as_of=asked))
             self._mark(connection, marker)
-        return _result(affected, f"{ticker}: company data as of {day} stored, {len(answer)} fields")
+        return _result(affected, message)
+
+    def held_back(self, ticker: str) -> HeldBack | None:
+        """The last answer that was held back as another security's, or as a part of the history, None if bars as of
+        its date or a later one were stored since.
+
+        Raises:
+            SecurityNotFound: the ticker is not registered.
+        """
+        with self._transaction(ticker) as connection:
+            self._security_id(connection, ticker)
+            return _held_back(connection, ticker)
+
+    def accept(self, ticker: str, *, force: bool = False) -> Result:
+        """Have the next answer replace the stored bars, whatever it is; the versions that it replaces are kept.
+
+        For an answer that was held back, or with `force` for any. From then on the steps of its as-of date (of the
+        latest one) are to be done again, and company data that is stored protects itself against nothing.
+
+        Raises:
+            SecurityNotFound: the ticker is not registered.
+            ConfigurationError: no answer was held back since bars of it were stored.
+        """
+        with self._transaction(ticker) as connection:
+            security_id = self._security_id(connection, ticker)
+            held = _held_back(connection, ticker)
+            if held is None and not force:
+                raise ConfigurationError(
+                    ticker,
+                    "no answer was held back since its bars were stored",
+                    "There is nothing to accept; --force has the next answer replace them all the same.",
+                )
+            of_it = securities.c.security_id == security_id
+            noted = sa.update(securities).where(of_it).values(accepted=True, company_as_of=None)
+            latest = connection.scalar(noted.returning(securities.c.bars_as_of))
+            since = (held and held.as_of) or latest
+            done = sa.delete(task_markers).where(
+                task_markers.c.ticker == ticker, task_markers.c.task_family.in_(("InsertOhlcv", "InsertMetadata"))
+            )
+            if since is not None:
+                done = done.where(task_markers.c.as_of >= since)
+            connection.execute(done)
+        return _result(1, f"{ticker}: the next answer replaces what is stored, whatever it is")
 
     def get_tickers(self, groupings: Iterable[str] | None = None, *, on: dt.date | None = None) -> list[str]:
         """Tickers that are members of any of the groupings, in alphabetical order.
@@ -706,6 +800,87 @@ def _copy_in(connection: sa.Connection, into: str, table: pa.Table) -> None:
     content = b"".join([encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()])
     statement = f"COPY {into} ({', '.join(table.column_names)}) FROM STDIN (FORMAT binary)"
     db.copy(connection, statement, io.BytesIO(content))
+
+
+def _typed(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The typed columns of company data; None for what the answer does not know."""
+    typed: dict[str, Any] = {name: _text(answer, fields) for name, fields in _TEXT_FIELDS.items()}
+    typed |= {name: _number(answer, fields) for name, fields in _NUMBER_FIELDS.items()}
+    if typed["quote_type"] == _NO_QUOTE_TYPE:
+        typed["quote_type"] = None
+    worth = typed["market_cap"] is not None
+    return typed | {"market_cap_currency": currencies.major(typed["currency"]) if worth else None}
+
+
+def _known(company: Mapping[str, Any]) -> set[str]:
+    """Names of the columns that have a value; an earlier version stored the quote type of an empty shell."""
+    return {name for name in _COMPANY if company.get(name) not in (None, _NO_QUOTE_TYPE)}
+
+
+def _lock_company(connection: sa.Connection, ticker: str, security_id: int) -> tuple[int, bool]:
+    """The security for this transaction alone, and whether its stored company data counts against another answer."""
+    # Locked, so that of two answers at once the second is compared with the first.
+    query = sa.select(securities.c.company_as_of).where(securities.c.security_id == security_id)
+    row = connection.execute(query.with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        raise SecurityNotFound(ticker, "was deleted in this moment")
+    return security_id, row.company_as_of is not None
+
+
+def _newest_company(connection: sa.Connection, security_id: int, day: dt.date) -> Mapping[str, Any]:
+    """The newest row up to that day that knows anything; empty if there is none."""
+    columns = (security_metadata.c.as_of, security_metadata.c.answer, *(security_metadata.c[name] for name in _COMPANY))
+    query = (
+        sa.select(*columns)
+        .where(security_metadata.c.security_id == security_id, security_metadata.c.as_of <= day)
+        .order_by(security_metadata.c.as_of.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return dict(row) if row is not None and _known(dict(row)) else {}
+
+
+def _lacking(
+    typed: Mapping[str, Any], answer: Mapping[str, Any], stored: Mapping[str, Any], day: dt.date
+) -> list[str] | None:
+    """The columns that the stored company data knows and the answer does not, if those are too many for it to follow
+    on the stored one; None where it may."""
+    here, there = _known(typed), _known(stored)
+    lacks = sorted(there - here, key=_COMPANY.index)
+    if not lacks:
+        return None
+    fields = {name for name, value in stored["answer"].items() if value is not None}
+    gone = sum(answer.get(name) is None for name in fields)
+    part = (
+        len(lacks) >= _MOST_LACKING * len(there)
+        or gone >= _MOST_FIELDS_LACKING * len(fields)
+        or (stored["as_of"] == day and len(here) < len(there))
+    )
+    return lacks if part else None
+
+
+def _held_back(connection: sa.Connection, ticker: str) -> HeldBack | None:
+    """See YfinanceClient.held_back."""
+    failure = connection.execute(
+        sa.select(task_failures)
+        .where(task_failures.c.ticker == ticker)
+        .where(task_failures.c.kind.in_((WrongAnswer.kind, HistoryShrank.kind)))
+        .order_by(task_failures.c.failure_id.desc())
+        .limit(1)
+    ).one_or_none()
+    if failure is None:
+        return None
+    stored_since = sa.select(sa.literal(1)).where(
+        task_markers.c.ticker == ticker,
+        task_markers.c.task_family == "InsertOhlcv",
+        task_markers.c.done_at > failure.failed_at,
+        sa.or_(task_markers.c.as_of >= failure.as_of, sa.true() if failure.as_of is None else sa.false()),
+    )
+    if connection.scalar(sa.select(stored_since.exists())):
+        return None
+    years = connection.scalar(sa.select(runs.c.parameters["years_back"].astext).where(runs.c.run_id == failure.run_id))
+    years_back = int(years) if years is not None and years.isdecimal() else None
+    return HeldBack(failure.kind, failure.reason.removeprefix(f"{ticker}: "), failure.run_id, failure.as_of, years_back)
 
 
 def _text(answer: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:

@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 METADATA = (
     *("name", "quote_type", "exchange", "currency", "country", "sector", "industry"),
-    *("market_cap", "shares_outstanding"),
+    *("market_cap", "market_cap_currency", "shares_outstanding"),
 )
 
 _KINDS = {"security_id": "int8", "date": "date", "volume": "int8"}

@@ -64,6 +64,11 @@ securities = sa.Table(
     sa.Column("bars_as_of", sa.Date, comment="the latest as-of date of which the bars are"),
     sa.Column("history_from", sa.Date, comment="the day from which on bars were asked for"),
     sa.Column("whole_as_of", sa.Date, comment="the latest as-of date on which the whole history was asked for"),
+    sa.Column(
+        "company_as_of",
+        sa.Date,
+        comment="the latest as-of date of which company data was asked for; NULL: what is stored of it counts no more",
+    ),
     sa.Column("successor", sa.Text, comment="the ticker it has now, where it was renamed"),
     sa.Column(
         "open_until",

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from luigi_tasks.database.engine import engine_for, transaction
-from luigi_tasks.database.schema import absences, securities, security_metadata
+from luigi_tasks.database.schema import absences, securities
 from luigi_tasks.schedule import due
 
 _FIRST_REST = 7
@@ -75,11 +75,15 @@ class Standing:
         return found
 
     def with_history(self, tickers: Collection[str], start: dt.date, as_of: dt.date) -> set[str]:
-        """Those whose bars from `start` on are stored as of that date or a later one; one query."""
+        """Those whose bars from `start` on are stored as of that date or a later one; one query.
+
+        None of those whose next answer is to replace them, whatever it is.
+        """
         query = sa.select(securities.c.ticker).where(
             securities.c.ticker == sa.func.any(_texts("tickers")),
             securities.c.bars_as_of >= as_of,
             securities.c.history_from <= start,
+            securities.c.accepted.is_(False),
         )
         with transaction(self._engine, "stored history") as connection:
             return set(connection.scalars(query, {"tickers": list(tickers)}))
@@ -87,15 +91,12 @@ class Standing:
     def fresh_metadata(self, tickers: Collection[str], as_of: dt.date, interval: int) -> set[str]:
         """Those whose company data need not be asked for as of that date; one query.
 
+        What counts is when it was last asked for, whether the provider had any or not.
         Every ticker has its own day in each `interval` days, so that not all are due on Monday. Data that is newer
         than the as-of date is fresh: the provider only ever tells of today.
         """
-        last = sa.func.max(security_metadata.c.as_of)
-        query = (
-            sa.select(securities.c.ticker, last)
-            .join_from(securities, security_metadata)
-            .where(securities.c.ticker == sa.func.any(_texts("tickers")))
-            .group_by(securities.c.ticker)
+        query = sa.select(securities.c.ticker, securities.c.company_as_of).where(
+            securities.c.ticker == sa.func.any(_texts("tickers")), securities.c.company_as_of.is_not(None)
         )
         with transaction(self._engine, "company data") as connection:
             rows = connection.execute(query, {"tickers": list(tickers)}).all()

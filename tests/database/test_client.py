@@ -231,9 +231,10 @@ def test_company_data_is_typed_and_kept_whole_by_date(client: YfinanceClient, da
 def test_hostile_company_data_is_stored_or_left_untyped_but_never_fails(
     client: YfinanceClient, database_url: str, answer: dict[str, Any], market_cap: Any, kept: dict[str, Any]
 ) -> None:
-    client.insert_metadata("AAA", answer)
+    client.insert_metadata("AAA", {"country": "Chad", **answer})
 
-    assert query(database_url, "SELECT market_cap, answer FROM security_metadata") == [(market_cap, kept)]
+    rows = query(database_url, "SELECT market_cap, answer FROM security_metadata")
+    assert rows == [(market_cap, {"country": "Chad", **kept})]
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:

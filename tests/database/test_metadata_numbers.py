@@ -16,7 +16,7 @@ from luigi_tasks.database.engine import engine_for
 def stored(emptied_url: str, column: str, answer: dict[str, Any]) -> Any:
     client = YfinanceClient(emptied_url)
     client.insert_security("AAA", [])
-    client.insert_metadata("AAA", answer)
+    client.insert_metadata("AAA", {"country": "Chad", **answer})
     with engine_for(emptied_url).begin() as connection:
         return connection.scalar(sa.text(f"SELECT {column} FROM security_metadata"))
 
@@ -77,7 +77,7 @@ def test_each_column_has_its_fields(emptied_url: str, column: str, answer: dict[
 
 def test_without_a_date_the_data_is_of_today_in_utc(emptied_url: str) -> None:
     before = dt.datetime.now(dt.UTC).date()
-    as_of = stored(emptied_url, "as_of", {})
+    as_of = stored(emptied_url, "as_of", {"longName": "A"})
 
     assert before <= as_of <= dt.datetime.now(dt.UTC).date()
 
@@ -86,15 +86,16 @@ def test_the_same_day_again_replaces_every_column(emptied_url: str) -> None:
     client = YfinanceClient(emptied_url)
     client.insert_security("AAA", [])
     day = dt.date(2024, 1, 2)
-    client.insert_metadata("AAA", {"longName": "A", "sector": "S", "marketCap": 1}, as_of=day)
+    client.insert_metadata("AAA", {"longName": "A", "industry": "J", "sector": "S", "marketCap": 1}, as_of=day)
 
-    result = client.insert_metadata("AAA", {"longName": "B"}, as_of=day)
+    answer = {"longName": "B", "country": "C", "industry": "I", "sector": "T"}
+    result = client.insert_metadata("AAA", answer, as_of=day)
 
     with engine_for(emptied_url).begin() as connection:
         rows = connection.execute(sa.text("SELECT name, sector, market_cap, answer FROM security_metadata")).all()
-    assert [tuple(row) for row in rows] == [("B", None, None, {"longName": "B"})]
+    assert [tuple(row) for row in rows] == [("B", "T", None, answer)]
     assert result == {
         "success": True,
         "rows_affected": 1,
-        "message": "AAA: company data as of 2024-01-02 stored, 1 fields",
+        "message": "AAA: company data as of 2024-01-02 stored, 4 fields",
     }

@@ -36,7 +36,7 @@ def counts(emptied_url: str) -> dict[str, Any]:
 WRITES: dict[str, Callable[[YfinanceClient, Marker], Any]] = {
     "a security": lambda client, marker: client.insert_security("BBB", ["a"], marker=marker),
     "bars": lambda client, marker: client.insert_ohlcv("AAA", make_bars(), marker=marker),
-    "company data": lambda client, marker: client.insert_metadata("AAA", {}, marker=marker),
+    "company data": lambda client, marker: client.insert_metadata("AAA", {"longName": "A"}, marker=marker),
 }
 
 

@@ -22,11 +22,17 @@ ALTER TABLE securities
     ADD COLUMN open_until timestamptz,
     ADD COLUMN unfinished date,
     ADD COLUMN accepted boolean DEFAULT false NOT NULL,
+    ADD COLUMN company_as_of date,
     ADD CONSTRAINT securities_unfinished_check CHECK (num_nulls(open_until, unfinished) IN (0, 2));
 COMMENT ON COLUMN securities.open_until IS
     'when the session that the last answer left out can be had; NULL: it left out none';
 COMMENT ON COLUMN securities.unfinished IS 'that session';
 COMMENT ON COLUMN securities.accepted IS 'the next answer replaces what is stored, whatever it is';
+COMMENT ON COLUMN securities.company_as_of IS
+    'the latest as-of date of which company data was asked for; NULL: what is stored of it counts no more';
+UPDATE securities SET company_as_of = known.as_of
+FROM (SELECT security_id, max(as_of) AS as_of FROM security_metadata GROUP BY security_id) AS known
+WHERE known.security_id = securities.security_id;
 
 ALTER TABLE ohlcv
     ALTER COLUMN open DROP NOT NULL, ALTER COLUMN high DROP NOT NULL, ALTER COLUMN low DROP NOT NULL,
@@ -276,7 +282,8 @@ DROP TABLE repairs, actions_without_bar;
 DELETE FROM ohlcv WHERE num_nulls(open, high, low, volume) > 0;
 DELETE FROM ohlcv_revisions WHERE num_nulls(open, high, low, volume) > 0;
 UPDATE ohlcv_revisions SET why = 'restatement' WHERE why IN ('settled', 'accepted');
-ALTER TABLE securities DROP COLUMN open_until, DROP COLUMN unfinished, DROP COLUMN accepted;
+ALTER TABLE securities DROP COLUMN open_until, DROP COLUMN unfinished, DROP COLUMN accepted,
+    DROP COLUMN company_as_of;
 ALTER TABLE ohlcv
     ALTER COLUMN open SET NOT NULL, ALTER COLUMN high SET NOT NULL, ALTER COLUMN low SET NOT NULL,
     ALTER COLUMN volume SET NOT NULL,
