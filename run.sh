@@ -11,6 +11,7 @@ usage() {
 ./run.sh up | down            start, stop PostgreSQL and luigid
 ./run.sh status               how they are, what is running, and how the last runs went
 ./run.sh retry [--kind KIND]  run again what failed in the last run, and nothing else
+./run.sh accept TICKER...      take a history that was held back as another security's, in place of the stored one
 ./run.sh tickers list | add TICKER... --grouping NAME | remove TICKER...   what config/universe.yaml lists
 ./run.sh check [--offline]    whether a run has all that it needs
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
@@ -89,7 +90,7 @@ demo)
     python -m luigi_tasks.cli up --quiet
     exec luigi --module luigi_tasks RunAll --workers 20 --date 2010-08-20 --years-back 1 "$@"
     ;;
-plan | data-docs)
+plan | data-docs | accept)
     environment demo
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from luigi_tasks import settings
+from luigi_tasks.cli.starting import command
 from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.report.collect import KINDS
 
 _SHOWN = 20
-_KEPT = ("date", "years_back", "full")
+_KEPT = ("date", "years_back")
 
 
 @click.command(epilog="Example: ./run.sh retry --kind network --kind provider_down")
@@ -42,9 +42,8 @@ def retry(kinds: tuple[str, ...], run_id: str) -> None:
         return
     more = f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else ""
     click.echo(f"Again, as of {run['parameters'].get('date')}: {', '.join(failed[:_SHOWN])}{more}")
-    options = [f"--{name.replace('_', '-')}={run['parameters'][name]}" for name in _KEPT[:2]]
-    options += ["--full"] if str(run["parameters"].get("full")).lower() == "true" else []
-    program = str(Path(sys.executable).with_name("luigi"))
-    command = ["--module", "luigi_tasks", "RunAll", "--workers", "20", "--tickers", ",".join(failed), *options]
+    options = {name: run["parameters"][name] for name in _KEPT}
+    options["full"] = str(run["parameters"].get("full")).lower() == "true"
+    program = command(failed, options)
     sys.stdout.flush()
-    os.execv(program, [program, *command])
+    os.execv(program[0], program)

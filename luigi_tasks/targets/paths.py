@@ -69,9 +69,9 @@ def universe(store: Path, stage: str, as_of: dt.date, digest: str) -> Path:
     return store / "universe" / f"as_of={as_of}" / f"{stage}-{digest}.json"
 
 
-def of_ticker(store: Path, ticker: str) -> Iterator[Path]:
-    """All files of the ticker that are there, whatever their as-of date."""
-    name = file_name(ticker)
+def of_ticker(store: Path, ticker: str, as_of: dt.date | None = None) -> Iterator[Path]:
+    """All files of the ticker that are there, of that as-of date (None: whatever their date)."""
+    name, folder = file_name(ticker), "" if as_of is None else f"as_of={as_of}"
     for kind in ("raw_bars", "valid_bars", "quarantine", "verdicts", "company"):
         for suffix in ("parquet", "json"):
-            yield from (store / kind).rglob(f"{name}.{suffix}")
+            yield from (store / kind / folder).rglob(f"{name}.{suffix}")

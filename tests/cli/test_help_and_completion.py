@@ -95,3 +95,5 @@ def test_a_shell_completes_commands_options_and_kinds(tmp_path: Path, shell: str
     assert set(completed("tickers", "")) == {"list", "add", "remove"}
     assert completed("check", "--off") == ["--offline"]
     assert completed("retry", "--kind", "thr") == ["throttled"]
+    assert completed("acc") == ["accept"]
+    assert completed("accept", "AAA", "--no") == ["--no-run"]

@@ -34,6 +34,7 @@ from tests.workspace import BIN, REPOSITORY, Workspace
 NOT_RUN = {
     "a run": "it would ask Yahoo; tests/end_to_end/ runs the like of it",
     "demo": "it installs, and takes minutes; .ci/run runs it",
+    "accept": "no answer was held back there; tests/cli/test_accept.py runs it",
     "${EDITOR:-vi}": "it waits for a person",
     "a variable": "its effect would end with the line",
 }
