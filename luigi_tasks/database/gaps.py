@@ -136,6 +136,11 @@ class Outage:
     noticed: dt.date
     """The first as-of date on which one of them lacked it."""
 
+    def asked_for(self, as_of: dt.date) -> bool:
+        """Whether a run as of that date asks for it still: see `MissingSessions.to_ask_again`."""
+        recent = self.date >= self.noticed - dt.timedelta(days=_OUTAGE_RECENT_DAYS)
+        return recent and self.noticed >= as_of - dt.timedelta(days=_OUTAGE_ASKED_DAYS)
+
 
 def note(
     connection: sa.Connection,

@@ -20,7 +20,7 @@ from luigi_tasks.errors import (
     ProviderDown,
     SecuritiesMasterError,
 )
-from luigi_tasks.report.render import bars_of, headline
+from luigi_tasks.report.render import bars_of, headline, kinds_of
 from luigi_tasks.settings import Secret
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,9 @@ def ended(document: dict[str, Any], page: Path) -> str:
         ]
     if more := document["failures_by_kind"][_KINDS:]:
         lines.append(f"• and {len(more)} more kinds ({sum(len(group['tickers']) for group in more)})")
+    if grave := [group for group in kinds_of(document) if group["gravity"] == 1]:
+        named = ", ".join(f"{group['kind']} ({group['tickers']})" for group in grave)
+        lines.append(f"findings of the gravest: {_outside(named)}")
     stored = document["stored"]
     lines += [
         f"stored: {bars_of(stored)}, up to {stored['last_session']}",

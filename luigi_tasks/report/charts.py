@@ -28,7 +28,9 @@ def figures(document: dict[str, Any]) -> dict[str, Figure]:
         "chart-steps": _steps(document["steps"]),
         "chart-runs": _runs(document["history"]),
         "chart-freshness": _freshness(document["freshness"]),
-    } | {f"chart-bad-{number}": _candles(item) for number, item in enumerate(document["bad_bars"])}
+    }
+    found |= {f"chart-bad-{number}": _candles(item) for number, item in enumerate(document["bad_bars"])}
+    found |= {f"chart-repaired-{number}": _repaired(item) for number, item in enumerate(document.get("repaired", []))}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -151,6 +153,24 @@ def _candles(item: dict[str, Any]) -> Figure:
     ]
     axis = {"type": "category", "rangeslider": {"visible": False}, "nticks": 8, "categoryorder": "category ascending"}
     return _figure(traces, 260, xaxis=axis, yaxis=span, shapes=marks, showlegend=True)
+
+
+def _repaired(item: dict[str, Any]) -> Figure:
+    """A column of the bars around what was repaired: as served, and repaired."""
+    traces: list[Figure] = []
+    for name, colour, dash, width in (("served", _BAD, "dot", 1.4), ("repaired", _GOOD, "solid", 1.8)):
+        trace = {"type": "scatter", "name": name.replace("served", "as served"), "x": item["dates"], "y": item[name]}
+        if item["column"] == "dividends":
+            trace |= {"mode": "markers", "marker": {"color": colour, "symbol": "x" if name == "served" else "circle"}}
+        else:
+            trace |= {"mode": "lines", "line": {"color": colour, "width": width, "dash": dash}}
+        traces.append(trace | {"hovertemplate": "%{x}: %{y}<extra>" + trace["name"] + "</extra>"})
+    drawn = [value for name in ("served", "repaired") for value in item[name] if value is not None and value > 0]
+    axis: dict[str, Any] = {"title": {"text": item["column"].replace("_", " ")}}
+    # Where one is many times the other, only so both have a form.
+    if drawn and max(drawn) > 3 * min(drawn):
+        axis |= {"type": "log", "dtick": "D1"}
+    return _figure(traces, 260, xaxis={"type": "date"}, yaxis=axis, showlegend=True)
 
 
 def _candle(name: str, dates: list[str], prices: dict[str, list[float]], colour: str) -> Figure:

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from luigi_tasks.database.coverage import Coverage
 from luigi_tasks.database.engine import engine_for, shown, transaction
-from luigi_tasks.database.gaps import MissingSessions
+from luigi_tasks.database.gaps import OUTAGE_SECURITIES, MissingSessions
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.schema import ohlcv, securities, security_metadata
 from luigi_tasks.database.standing import Retired
-from luigi_tasks.report import trends
-from luigi_tasks.report.render import counted
+from luigi_tasks.report import findings, trends
+from luigi_tasks.report.findings import Finding, counted, finding, some
 from luigi_tasks.sessions import calendar_of
 
 KINDS = {
@@ -30,9 +30,11 @@ KINDS = {
     "source_unreachable": "The source cannot be used at all. Nothing was tried; mend that and run again.",
     "no_such_ticker": "The source says it has no such ticker. Correct it or take it out of config/universe.yaml.",
     "delisted": "Yahoo says it has the ticker no more; its bars stay. Take it out, or put in what it is called now.",
-    "wrong_answer": "Currency or zone are not those of the stored bars: another security? See its listing at Yahoo.",
+    "wrong_answer": "Another security under this ticker? Nothing was changed, the reason shows both. See its listing "
+    "at Yahoo; ./run.sh accept TICKER takes the new one.",
     "identical_series": "The bars are another ticker's. Run again; if both are one security, keep one of them.",
-    "history_shrank": "The answer lacks stored sessions, so nothing was changed. Run again.",
+    "history_shrank": "The answer lacks sessions, dividends or splits that are stored, so nothing was changed. Run "
+    "again; if it is right so, ./run.sh accept TICKER takes it.",
     "outdated_download": "The stored bars have changed since the download. Nothing was changed; run again.",
     "restated_since": "The source has restated its history since. Run the latest as-of date, then this one again.",
     "no_bars": "The ticker has no bars in these years. Ask for more years, or take it out.",
@@ -47,9 +49,6 @@ KINDS = {
     "unexpected": "An error nobody foresaw; the traceback is in the log. Please report it.",
 }
 """What to do about each kind of failure."""
-
-
-_MOST_DAYS = 10
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,10 @@ def collect(
     failed = {failure["task_id"]: failure for failure in failures}
     counts = {step: StepCount(step) for step in steps}
     states: dict[str, TickerState] = {}
-    quarantine, findings, revised = [], [], Counter[str]()
+    quarantine: list[dict[str, Any]] = []
+    revised, routine = Counter[str](), Counter[str]()
+    noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    fresh: dict[str, list[dict[str, Any]]] = defaultdict(list)
     tried = {failure["ticker"] for failure in failures}
     for item in expected:
         count, ticker = counts[item.step], states.setdefault(item.ticker, TickerState(item.ticker))
@@ -139,36 +141,51 @@ def collect(
             count.seconds += (marker["seconds"] or 0.0) if outcome == "succeeded" else 0.0
             if outcome == "succeeded":
                 revised.update(marker["detail"].get("revised") or {})
-            findings += [{"ticker": item.ticker, "finding": words} for words in _findings(marker["detail"])]
-            if marker["detail"].get("rows"):
-                ticker.quarantined = len(marker["detail"]["rows"])
-                quarantine.append({"ticker": item.ticker, "rows": marker["detail"]["rows"]})
+                fresh[item.ticker].append(marker["detail"])
+            noted[item.ticker].append(marker["detail"])
+            if rows := _quarantined(marker["detail"]):
+                ticker.quarantined = len(rows)
+                quarantine.append({"ticker": item.ticker, "rows": rows})
         if outcome == "failed" and failure is not None:
             ticker.state, ticker.reason = "failed", ticker.reason or _reason(failure)
         elif outcome == "blocked" and ticker.state == "done":
             ticker.state = "blocked"
+    # What was found out about an answer that is not stored says nothing of what is.
+    refused = {name for name, state in states.items() if state.steps.get(_STORES) in ("failed", "blocked")}
+    told = {name: findings.last_word(details) for name, details in noted.items() if name not in refused}
+    _mark_special(database_url, told)
+    for name, details in fresh.items():
+        if name in told:
+            detail = findings.last_word(details) | {"special": told[name].get("special")}
+            routine.update(findings.routine(detail, as_of))
+    every = list(states)
+    looks = missing(database_url, every, as_of) + behind(database_url, every, as_of)
+    looks += _of_tickers(database_url, every, told, as_of)
     # Of a run that is over, what was noted at its end: others have sent requests since.
-    noted = run["summary"] or {}
+    summary = run["summary"] or {}
+    reader = Coverage(database_url)
     document = {
         "run_id": run["run_id"],
         "task": run["task_family"],
         "parameters": run["parameters"],
         "as_of": str(as_of),
         "started_at": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
-        "seconds": noted.get("seconds") or (dt.datetime.now(dt.UTC) - run["started_at"]).total_seconds(),
+        "seconds": summary.get("seconds") or (dt.datetime.now(dt.UTC) - run["started_at"]).total_seconds(),
         "database": shown(database_url),
         "tickers": dict(Counter(state.state for state in states.values())) | {"all": len(states)},
         "steps": [vars(count) for count in counts.values()],
         "failures": [_failure(failure) for failure in failures],
         "failures_by_kind": _by_kind(failures),
         "quarantine": quarantine,
-        "findings": findings + missing(database_url, list(states), as_of) + behind(database_url, list(states), as_of),
+        "findings": findings.ordered(looks),
+        "findings_by_kind": findings.by_kind(looks),
         "retired": [{"ticker": s.ticker, "reason": s.reason} for s in states.values() if s.state == "retired"],
         "revised": dict(revised),
-        "requests": noted.get("requests") or ledger.requests_since(run["requests_before"]),
+        "routine": dict(routine) | ({"provisional": newest} if (newest := reader.provisional(list(states))) else {}),
+        "requests": summary.get("requests") or ledger.requests_since(run["requests_before"]),
     }
     worked = any(count.processed for count in counts.values())
-    ends = Coverage(database_url).ends(list(states))
+    ends = reader.ends(list(states))
     for name, (_, last) in ends.items():
         states[name].last = str(last)
     document |= _over_time(database_url, states, as_of) if worked else _NOTHING_NEW
@@ -183,7 +200,9 @@ def collect(
     return document | {"by_ticker": [vars(state) for state in states.values()]}
 
 
-_NOTHING_NEW: dict[str, Any] = {"coverage": None, "bad_bars": []}
+_STORES = "InsertOhlcv"
+
+_NOTHING_NEW: dict[str, Any] = {"coverage": None, "bad_bars": [], "repaired": []}
 """Millions of bars are counted in seconds, which a run that has stored none does without."""
 
 
@@ -197,7 +216,11 @@ def _over_time(database_url: str, states: Mapping[str, TickerState], as_of: dt.d
         states[ticker].bars, states[ticker].missing = sum(bars), sum(missing)
     for ticker, closes in trends.sparklines(database_url, tickers, as_of).items():
         states[ticker].closes = closes
-    return {"coverage": coverage, "bad_bars": trends.bad_bars(database_url, tickers)}
+    return {
+        "coverage": coverage,
+        "bad_bars": trends.bad_bars(database_url, tickers),
+        "repaired": trends.repaired(database_url, tickers),
+    }
 
 
 def _with_company_data(database_url: str, tickers: Sequence[str]) -> int:
@@ -211,49 +234,54 @@ def _with_company_data(database_url: str, tickers: Sequence[str]) -> int:
         return int(connection.scalar(query, {"tickers": list(tickers)}) or 0)
 
 
-def missing(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
-    """Sessions that there are no bars of, by the exchanges' calendars; where many lack one, that is one finding."""
-    gaps = MissingSessions(database_url)
-    found = [
-        {
-            "ticker": outage.exchange,
-            "finding": f"{outage.missing} of {outage.securities} securities have no bar of {outage.date}: an outage of "
-            "the source; for two weeks it is asked for in every run",
-        }
-        for outage in gaps.outages(tickers, as_of)
-    ]
-    for ticker, sessions in gaps.listed(tickers, as_of).items():
-        for known, words in ((False, "the next run asks for them again"), (True, "the source has none")):
-            days = [day for day, asked in sessions if asked is known]
-            if days:
-                words = f"{counted(len(days), 'session')} without a bar, {words}: {_days(days)}"
-                found.append({"ticker": ticker, "finding": words})
-    unknown = _without_calendar(database_url, tickers)
-    if unknown:
-        named = ", ".join(f"{exchange} ({count})" for exchange, count in sorted(unknown.items()))
-        found.append({"ticker": "exchanges", "finding": f"no calendar is known, missing sessions do not show: {named}"})
+def missing(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[Finding]:
+    """Sessions that there are no bars of, by the exchanges' calendars.
+
+    What many securities of an exchange lack is one finding, in a run of so many of them that it can tell; in a smaller
+    one each ticker has its own, which is of no others.
+    """
+    gaps, reader = MissingSessions(database_url), Coverage(database_url)
+    listed = gaps.listed(tickers, as_of)
+    exchanges = reader.exchanges(tickers)
+    outages = gaps.outages(tickers, as_of)
+    days = [outage.date for outage in outages]
+    lacking = reader.lacking(tickers, days, as_of) if outages else {}
+    having = reader.having(tickers, days) if outages else {}
+    found = []
+    for outage in outages:
+        key = (outage.exchange, outage.date)
+        if exchanges[outage.exchange] < OUTAGE_SECURITIES:
+            for ticker, known in lacking[key]:
+                listed[ticker] = sorted([*listed.get(ticker, []), (outage.date, known and not outage.asked_for(as_of))])
+            continue
+        asked = outage.asked_for(as_of)
+        words = "for two weeks it is asked for in every run" if asked else "the source has it no more"
+        count = len(lacking[key])
+        found.append(
+            finding(
+                outage.exchange,
+                "outage" if asked else "outage for good",
+                f"{count} of {count + having.get(key, 0)} securities have no bar of {outage.date}: an outage of the "
+                f"source; {words}",
+                tickers=count,
+            )
+        )
+    for ticker, sessions in listed.items():
+        for known, kind, words in (
+            (False, "session missing", "the next run asks for them again"),
+            (True, "session missing for good", "the source has none"),
+        ):
+            if without := [day for day, asked in sessions if asked is known]:
+                words = f"{counted(len(without), 'session')} without a bar, {words}: {some(without)}"
+                found.append(finding(ticker, kind, words))
+    for exchange, count in exchanges.items():
+        if calendar_of(exchange) is None:
+            words = f"no calendar is known, missing sessions of {counted(count, 'ticker')} do not show"
+            found.append(finding(exchange, "no calendar", words, tickers=count))
     return found
 
 
-def _without_calendar(database_url: str, tickers: Sequence[str]) -> dict[str, int]:
-    """{exchange: how many of the tickers are listed there}, where no calendar of it is known."""
-    query = (
-        sa.select(securities.c.exchange, sa.func.count())
-        .where(securities.c.ticker == sa.func.any(sa.bindparam("tickers", type_=sa.ARRAY(sa.Text))))
-        .where(securities.c.exchange.is_not(None))
-        .group_by(securities.c.exchange)
-    )
-    with transaction(engine_for(database_url), "the report") as connection:
-        rows = connection.execute(query, {"tickers": list(tickers)}).all()
-    return {exchange: count for exchange, count in rows if calendar_of(exchange) is None}
-
-
-def _days(days: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, days[:_MOST_DAYS]))
-    return shown + (", …" if len(days) > _MOST_DAYS else "")
-
-
-def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[dict[str, Any]]:
+def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[Finding]:
     """Tickers of which the last bar is older than the last one of most others at their exchange, where no calendar is
     known that would tell.
 
@@ -275,36 +303,43 @@ def behind(database_url: str, tickers: Sequence[str], as_of: dt.date) -> list[di
         days[row.exchange].append(row.last)
     usual = {exchange: sorted(ends)[len(ends) // 2] for exchange, ends in days.items()}
     return [
-        {"ticker": row.ticker, "finding": f"ends on {row.last}; most others at {row.exchange} on {usual[row.exchange]}"}
+        finding(row.ticker, "behind", f"ends on {row.last}; most others at {row.exchange} on {usual[row.exchange]}")
         for row in rows
         if row.last < usual[row.exchange] and calendar_of(row.exchange) is None
     ]
 
 
-def _findings(detail: Mapping[str, Any]) -> list[str]:
-    """What is worth a look at a step that succeeded."""
-    found = [str(detail["ends_early"])] if detail.get("ends_early") and not detail.get("calendar") else []
-    for name, words in (
-        ("missing", "stored sessions are not in the answer any more"),
-        ("withdrawn", "stored sessions were withdrawn: a split or dividend moved the others, and they were not sent"),
-    ):
-        if detail.get(name):
-            found.append(f"{len(detail[name])} {words}: {_days(detail[name])}")
-    if detail.get("off_calendar"):
-        days = detail["off_calendar"]
-        found.append(f"{counted(len(days), 'bar')} of days on which {detail['calendar']} is closed: {_days(days)}")
-    if detail.get("refilled"):
-        days = detail["refilled"]
-        found.append(f"{counted(len(days), 'session')} that had been missing came: {_days(days)}")
-    flagged = defaultdict(list)
-    for flag in detail.get("flagged") or []:
-        flagged[flag["rule"]].append(flag["date"] or "all")
-    found += [f"{counted(len(days), 'bar')} against '{rule}': {_days(days)}" for rule, days in flagged.items()]
-    if detail.get("restated"):
-        count, (first, last) = detail["revised"]["restatement"], detail["restated"]
-        bars, were = counted(count, "bar"), "was" if count == 1 else "were"
-        found.append(f"{bars} from {first} to {last} {were} changed by the source, not by a split or dividend")
-    return found
+def _of_tickers(
+    database_url: str, tickers: Sequence[str], told: Mapping[str, Mapping[str, Any]], as_of: dt.date
+) -> list[Finding]:
+    """What the steps have noted of the tickers, and the repairs that hold, by the table that has them all: a step only
+    knows of those in what it was sent."""
+    repairs = Coverage(database_url).repairs(tickers)
+    return [
+        each
+        for ticker in dict.fromkeys((*told, *repairs))
+        for each in findings.of_ticker(ticker, told.get(ticker, {}), as_of, repairs.get(ticker))
+    ]
+
+
+def _mark_special(database_url: str, told: Mapping[str, dict[str, Any]]) -> None:
+    """Note as special the sessions off the calendar that were traded: Saturdays, Diwali's evening."""
+    days = {
+        name: list(map(dt.date.fromisoformat, detail["off_calendar"]))
+        for name, detail in told.items()
+        if detail.get("off_calendar")
+    }
+    if not days:
+        return
+    traded = Coverage(database_url).traded(list(days), {day for of_one in days.values() for day in of_one})
+    for name, of_one in days.items():
+        told[name]["special"] = [str(day) for day in of_one if (name, day) in traded]
+
+
+def _quarantined(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows that a validation has put into quarantine, without those that wait for the source to settle them."""
+    waiting = {each.get("date") for each in detail.get("waiting") or []}
+    return [row for row in detail.get("rows") or [] if not row.get("provisional") and row["date"] not in waiting]
 
 
 def _why_retired(entry: Retired) -> str:

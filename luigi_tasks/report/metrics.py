@@ -16,7 +16,9 @@ from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.freshness import last_bars
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, StoreUnwritable
+from luigi_tasks.report.findings import GRAVITIES, KINDS
 from luigi_tasks.report.late import expected_session
+from luigi_tasks.report.render import kinds_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -31,6 +33,25 @@ _OUTCOMES = ("complete", "incomplete", "interrupted", "unfinished")
 
 # {name: (what it is, names of its labels, query of the labels and the value)}; a counter's name ends in _total.
 _QUERIES = {
+    "repaired_values": (
+        "Values that the source contradicts itself about, and that a repair holds of",
+        [],
+        "SELECT count(*) FROM repairs WHERE until IS NULL",
+    ),
+    "repaired_tickers": (
+        "Tickers with such values",
+        [],
+        "SELECT count(DISTINCT security_id) FROM repairs WHERE until IS NULL",
+    ),
+    # A download covers the last ten sessions, so that no older bar is provisional.
+    "provisional_bars": (
+        "Newest bars that the source may still settle",
+        [],
+        (
+            "SELECT count(*) FROM securities, LATERAL (SELECT provisional FROM ohlcv "
+            "WHERE security_id = securities.security_id ORDER BY date DESC LIMIT 10) AS newest WHERE provisional"
+        ),
+    ),
     "rows": (
         "Rows of a table",
         ["table"],
@@ -169,6 +190,17 @@ def _of_runs(database_url: str, document: Mapping[str, Any] | None) -> Iterable[
     if document is not None:
         tickers = [((state,), document["tickers"].get(state, 0)) for state in _STATES]
         yield _metric("last_run_tickers", "Tickers of the last run, by what came of them", ["state"], tickers)
+        kinds = kinds_of(document)
+        # Those that there are none of, too: a figure that goes away sets off no rule, and ends none.
+        counts = dict.fromkeys(KINDS, 0) | {group["kind"]: group["count"] for group in kinds}
+        words = "Findings of the last run, by kind"
+        yield _metric("last_run_findings", words, ["kind"], [((kind,), count) for kind, count in counts.items()])
+        by_gravity = [
+            ((str(gravity),), sum(group["count"] for group in kinds if group["gravity"] == gravity))
+            for gravity in GRAVITIES
+        ]
+        words = "Findings of the last run, by gravity: 1 is the gravest"
+        yield _metric("last_run_findings_by_gravity", words, ["gravity"], by_gravity)
 
 
 def _freshness(database_url: str, now: dt.datetime) -> Iterable[Metric]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi_tasks.report import charts
+from luigi_tasks.report.findings import GRAVITIES, by_kind, counted, values_of
 
 _SHOWN = 10
+_LONGEST = 150
 
 
 def page(document: dict[str, Any]) -> str:
@@ -23,12 +25,15 @@ def page(document: dict[str, Any]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"sparkline": sparkline, "growth": growth, "counted": counted, "bars_of": bars_of}
+    environment.filters |= {"values_of": values_of}
     figures = charts.figures(document)
     return environment.from_string(template).render(
         report=document,
         headline=headline(document),
         duration=_duration(document["seconds"]),
         figures=figures,
+        kinds=kinds_of(document),
+        gravities=GRAVITIES,
         style=style,
         script=script,
         plotly=_plotly() if figures else "",
@@ -52,11 +57,6 @@ def growth(values: Sequence[float]) -> str:
 def _plotly() -> str:
     """Plotly's JavaScript; importing the package for it would take longer."""
     return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
-
-
-def counted(number: int, what: str) -> str:
-    """1 bar, 1,234 bars."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _duration(seconds: float) -> str:
@@ -110,17 +110,6 @@ def terminal(document: dict[str, Any], path: str) -> str:
             f"  stored: {bars_of(stored)}, {stored['first_session']} to {stored['last_session']}; "
             f"company data of {stored['tickers_with_company_data']:,}"
         )
-    bad = sum(len(item["rows"]) for item in document["quarantine"])
-    if bad:
-        lines.append(f"  quarantined: {counted(bad, 'bar')} of {counted(len(document['quarantine']), 'ticker')}")
-    for name, title in (("findings", "findings"), ("retired", "retired, not asked for")):
-        entries = document[name]
-        if entries:
-            lines.append(f"  {title}: {len(entries):,}")
-            lines += [f"    {item['ticker']}: {item.get('finding') or item['reason']}" for item in entries[:_SHOWN]]
-    if document["rejected"]:
-        lines.append(f"  not run: {len(document['rejected'])} entries of the list")
-        lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]
     for group in document["failures_by_kind"]:
         named = ", ".join(group["tickers"][:_SHOWN]) + (", …" if len(group["tickers"]) > _SHOWN else "")
         lines += [f"  failed, {group['kind']} ({len(group['tickers'])}): {named}", f"    {group['remedy']}"]
@@ -129,11 +118,47 @@ def terminal(document: dict[str, Any], path: str) -> str:
         lines += ["  first reasons:", *reasons]
         if document["task"] == "RunAll":
             lines.append(f"  {'again':<9} ./run.sh retry tries these again, and no others")
+    if document["rejected"]:
+        lines.append(f"  not run: {len(document['rejected'])} entries of the list")
+        lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]
+    bad = sum(len(item["rows"]) for item in document["quarantine"])
+    if bad:
+        lines.append(f"  quarantined: {counted(bad, 'bar')} of {counted(len(document['quarantine']), 'ticker')}")
+    lines += _findings(document)
+    if document["retired"]:
+        lines.append(f"  retired, not asked for: {len(document['retired']):,}")
+        lines += [f"    {item['ticker']}: {item['reason']}" for item in document["retired"][:_SHOWN]]
     lines.append(f"  {'report':<9} {path}")
     if document.get("data_docs"):
         lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")
     lines += [f"  {name:<9} {place}" for name, place in document["where"].items()]
     return "\n".join(_harmless(line) for line in [*lines, ""])
+
+
+def kinds_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Kinds of findings, the gravest first, with their `findings`. Also of a report from before there were kinds."""
+    found: list[dict[str, Any]] = document.get("findings", [])
+    groups: list[dict[str, Any]] = document.get("findings_by_kind") or by_kind(found)
+    of_kind: dict[str, list[dict[str, Any]]] = {}
+    for each in found:
+        of_kind.setdefault(each.get("kind", "other"), []).append(each)
+    return [group | {"findings": of_kind.get(group["kind"], [])} for group in groups]
+
+
+def _findings(document: dict[str, Any]) -> list[str]:
+    """A line for each kind: one finding, and who else has one."""
+    kinds = kinds_of(document)
+    if not kinds:
+        return []
+    lines = [f"  findings: {len(document['findings']):,} of {counted(len(kinds), 'kind')}, the gravest first"]
+    for group in kinds:
+        named = list(dict.fromkeys(each["ticker"] for each in group["findings"]))
+        example = next((f"{each['ticker']}: {each['finding']}" for each in group["findings"]), "")
+        example = example if len(example) <= _LONGEST else f"{example[: _LONGEST - 1]}…"
+        others = named[1 : _SHOWN + 1]
+        also = f" (also {', '.join(others)}{', …' if len(named) > _SHOWN + 1 else ''})" if others else ""
+        lines.append(f"    {group['gravity']} {group['kind']}, {counted(group['tickers'], 'ticker')}: {example}{also}")
+    return lines
 
 
 def _harmless(line: str) -> str:

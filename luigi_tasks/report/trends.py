@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from luigi_tasks.database.coverage import Coverage
+from luigi_tasks.database.coverage import REPAIRED, Coverage
 from luigi_tasks.database.ledger import Ledger
 
 _RUNS = 30
 _SPARKLINE_MONTHS = 36
 _MOST_BAD_TICKERS = 12
+_MOST_REPAIRED_TICKERS = 12
+_MOST_POINTS = 500
 _AROUND = dt.timedelta(days=21)
 
 _SAME = ("tickers", "groupings", "ticker_limit")
@@ -54,6 +57,7 @@ def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Map
     found: dict[str, Any] = {
         "listings": [f"{each.ticker} {'joined' if each.joined else 'left'} {each.grouping}" for each in listings],
         "revised": document["revised"],
+        "routine": document.get("routine", {}),
     }
     same = {name: document["parameters"].get(name) for name in _SAME}
     alike = [run for run in before if run["task"] == document["task"] and run["same"] == same]
@@ -131,6 +135,55 @@ def bad_bars(database_url: str, tickers: Sequence[str]) -> list[dict[str, Any]]:
         bars = [[str(day), *prices] for day, *prices in reader.bars_around(ticker, start, end)]
         shown.append({"ticker": ticker, "bad": bad, "bars": bars})
     return shown
+
+
+def repaired(database_url: str, tickers: Sequence[str]) -> list[dict[str, Any]]:
+    """Of the tickers with repairs that hold, twelve at most, those with most first: what was repaired, and the series
+    around it as served and repaired, of the column that tells most of it.
+
+    [{ticker, rules: [{rule, values, bars, first, last, evidence}], column, dates, served, repaired}]
+    """
+    reader = Coverage(database_url)
+    by_ticker = reader.repairs(tickers)
+    most = {ticker: sum(repair["values"] for repair in rules.values()) for ticker, rules in by_ticker.items()}
+    shown = sorted(by_ticker, key=lambda ticker: (-most[ticker], ticker))[:_MOST_REPAIRED_TICKERS]
+    columns = reader.repaired_columns(shown)
+    found = []
+    for ticker in shown:
+        column = next(name for name in REPAIRED if name in columns[ticker])
+        _, first, last = columns[ticker][column]
+        around = max(_AROUND, (last - first) / 10)
+        rows = reader.repaired_beside_served(ticker, column, first - 2 * around, last + around)
+        if column == "dividends":
+            # One a quarter; the days between say nothing.
+            rows = [row for row in rows if row[1] or row[2]]
+        rows = _thinned(rows)
+        found.append(
+            {
+                "ticker": ticker,
+                "rules": [{"rule": rule, **repair} for rule, repair in by_ticker[ticker].items()],
+                "column": column,
+                "dates": [str(row[0]) for row in rows],
+                "served": [_drawn(row[1]) for row in rows],
+                "repaired": [_drawn(row[2]) for row in rows],
+            }
+        )
+    return found
+
+
+def _thinned(rows: Sequence[tuple[dt.date, float | None, float | None, bool]]) -> list[Any]:
+    """As many as a chart shows: of each stretch the first bar, and the first that is repaired where one is."""
+    if len(rows) <= _MOST_POINTS:
+        return list(rows)
+    step = math.ceil(2 * len(rows) / _MOST_POINTS)
+    stretches = (rows[start : start + step] for start in range(0, len(rows), step))
+    kept = ({stretch[0], next((row for row in stretch if row[3]), stretch[0])} for stretch in stretches)
+    return [row for stretch in kept for row in sorted(stretch, key=lambda row: row[0])]
+
+
+def _drawn(value: float | None) -> float | None:
+    """To the six digits that a chart shows; None where there is no number."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
 def _all_months(found: Sequence[dt.date]) -> list[dt.date]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
+
+from luigi_tasks.report import findings
 
 STEP = {
     "step": "InsertOhlcv",
@@ -14,13 +17,18 @@ STEP = {
     "rows": 1234,
     "seconds": 2.5,
 }
-NOTHING_NEW: dict[str, Any] = {"coverage": None, "freshness": [], "bad_bars": [], "coverage_in": ""}
+NOTHING_NEW: dict[str, Any] = {"coverage": None, "freshness": [], "bad_bars": [], "repaired": [], "coverage_in": ""}
 
 
 def ticker(name: str, **changes: Any) -> dict[str, Any]:
     """A ticker that is done."""
     plain = {"ticker": name, "state": "done", "bars": 1234, "quarantined": 0, "reason": "", "steps": {}}
     return plain | {"last": "2023-12-29", "missing": 0, "closes": [50.0, 51.5, 49.0]} | changes
+
+
+def told(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Findings as a document has them."""
+    return {"findings": findings.ordered(found), "findings_by_kind": findings.by_kind(found)}
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "requests": {"prices": {"sent": 2, "throttled": 1}},
         "by_ticker": tickers,
         "rejected": [{"ticker": "<i>", "groupings": ["a"], "reason": "has characters that no ticker has"}],
-        "findings": [{"ticker": "AAA", "finding": "ends on 2023-12-27, though it traded on 2023-12-29"}],
+        **told([findings.finding("AAA", "ends early", "ends on 2023-12-27, though it traded on 2023-12-29")]),
         "retired": [],
         "gave_up": "",
         "outcome": "incomplete",
@@ -88,11 +96,27 @@ def of_text(text: str) -> dict[str, Any]:
         | {name: [text] for name in ("newly_failed", "still_failed", "recovered")},
         by_ticker=[ticker(text, state="failed", reason=text)],
         rejected=[{"ticker": text, "groupings": [text], "reason": text}],
-        findings=[{"ticker": text, "finding": text}],
+        findings=[{"ticker": text, "kind": text, "gravity": 1, "finding": text}],
+        findings_by_kind=[{"kind": text, "gravity": 1, "count": 1, "tickers": 1, "words": text}],
+        repaired=[repaired(text, text)],
         retired=[{"ticker": text, "reason": text}],
         outcome="interrupted",
         interrupted_by=text,
     )
+
+
+def repaired(name: str, rule: str, points: int = 30) -> dict[str, Any]:
+    """A ticker of which the first half was divided by 4."""
+    dates = [str(dt.date(2023, 1, 2) + dt.timedelta(days=number)) for number in range(points)]
+    rule_of_it = {"rule": rule, "values": 60, "bars": 15, "first": dates[0], "last": dates[points // 2]}
+    return {
+        "ticker": name,
+        "rules": [rule_of_it | {"evidence": rule}],
+        "column": "close",
+        "dates": dates,
+        "served": [400.0 if number < points // 2 else 100.0 + number for number in range(points)],
+        "repaired": [100.0 + number for number in range(points)],
+    }
 
 
 def with_charts(count: int, months: int = 24) -> dict[str, Any]:
@@ -137,5 +161,6 @@ def with_charts(count: int, months: int = 24) -> dict[str, Any]:
         coverage={"months": labels, "tickers": names, "bars": bars, "missing": missing},
         freshness=[{"last": "2023-12-29", "tickers": count - 1}, {"last": "2023-12-28", "tickers": 1}],
         bad_bars=[{"ticker": "T00000", "bad": [bad], "bars": candles}],
+        repaired=[repaired("T00002", "no <b>split</b> is in the prices")],
         history=runs,
     )

@@ -122,8 +122,9 @@ def test_a_message_names_each_kind_with_its_remedy_and_a_reason() -> None:
         "    Do 0.",
         "    T00: because of T00",
     ]
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "• and 2 more kinds (18)",
+        "findings of the gravest: x (1)",
         "stored: 1,234 bars of 1 ticker, up to 2023-12-29",
         "report: /var/report.html",
     ]

@@ -54,7 +54,7 @@ def test_every_chart_is_drawn_when_it_comes_into_view(opened: Open) -> None:
     page = opened(with_charts(40))
     places = page.locator(".chart")
 
-    assert places.count() == len(charts.figures(with_charts(40))) == 5
+    assert places.count() == len(charts.figures(with_charts(40))) == 6
     for place in places.all():
         draw(page, str(place.get_attribute("id")))
         assert place.locator(".main-svg").count() > 0
