@@ -378,12 +378,6 @@ class YfinanceClient:
         with self._transaction(ticker) as connection:
             return history.read(connection, self._security_id(connection, ticker), start, end)
 
-    def accept(self, ticker: str) -> None:
-        """Let the next answer replace what is stored, whatever it is. Raises SecurityNotFound."""
-        with self._transaction(ticker) as connection:
-            of_it = securities.c.security_id == self._security_id(connection, ticker)
-            connection.execute(sa.update(securities).where(of_it).values(accepted=True))
-
     def delete_security(self, ticker: str) -> int:
         """Delete the security, all that is stored of it and its markers; the number of its bars.
 
