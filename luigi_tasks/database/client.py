@@ -83,7 +83,6 @@ _IDENTITY = ("currency", "time_zone")
 _MOST_VANISHED = 1
 _FEWEST_REPLACED = 5
 _MOST_REPLACED_SHARE = 0.9
-_HELD_BACK = "If the answer is right all the same, ./run.sh accept TICKER takes it."
 
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
@@ -425,7 +424,7 @@ class YfinanceClient:
                 raise WrongAnswer(
                     ticker,
                     f"the answer's {name.replace('_', ' ')} is {said}, that of the stored bars is {stored}",
-                    _HELD_BACK,
+                    history.TO_ACCEPT,
                 )
         return known
 
@@ -616,7 +615,7 @@ def _require_actions(ticker: str, before: pd.DataFrame, acted: pd.DataFrame) -> 
         raise HistoryShrank(
             ticker,
             f"the answer lacks {len(what)} of {known} stored {kind}, {what[0]['date']} first",
-            f"Nothing was changed; run again. {_HELD_BACK}",
+            f"Nothing was changed; run again. {history.TO_ACCEPT}",
         )
     return {"vanished_actions": gone} if gone else {}
 
@@ -650,7 +649,7 @@ def _require_same_bars(connection: sa.Connection, ticker: str, stored: Any, answ
         for name in _FACTS
         if answer.facts.get(name) and getattr(stored, name) and str(getattr(stored, name)) != str(answer.facts[name])
     ]
-    raise WrongAnswer(ticker, "; ".join([reason, *named]), f"Nothing was changed. {_HELD_BACK}")
+    raise WrongAnswer(ticker, "; ".join([reason, *named]), f"Nothing was changed. {history.TO_ACCEPT}")
 
 
 def _require_sessions(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer) -> list[dt.date]:

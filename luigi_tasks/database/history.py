@@ -19,6 +19,9 @@ from luigi_tasks.database.schema import actions_without_bar, ohlcv, quarantined_
 from luigi_tasks.errors import HistoryShrank
 from luigi_tasks.history import ROUNDED, ROUNDING, Changes, reasons
 
+TO_ACCEPT = "If the answer is right all the same, ./run.sh accept TICKER takes it."
+"""What helps where an answer is held back."""
+
 _MOST_MISSING_SHARE = 0.01
 _MOST_MISSING = 5
 
@@ -97,7 +100,7 @@ def missing(
         reason = f"the answer lacks {len(lacking)} of {len(old)} stored sessions, {lacking[0]} first"
     else:
         return lacking
-    raise HistoryShrank(ticker, reason, "Nothing was changed; run again.")
+    raise HistoryShrank(ticker, reason, f"Nothing was changed; run again. {TO_ACCEPT}")
 
 
 def changes(connection: sa.Connection, security_id: int, acted: pd.DataFrame) -> Changes | None:
