@@ -36,6 +36,7 @@ It may also have, None where it does not apply:
 * provisional (ISO day): the newest session of the answer, which the source may still settle;
 * unfinished (ISO day): the session that the answer had a row of, or would have, and that is no close yet; left out;
 * open_until (ISO instant with zone): when that session can be had;
+* stale_answer (ISO instant with zone): the answer's own market time, where the session is over and the answer older;
 * lacks: names of columns that the answer did not have at all."""
 
 ASKED = "asked"

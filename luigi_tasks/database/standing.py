@@ -74,16 +74,21 @@ class Standing:
             found[row.ticker] = Retired(row.ticker, row.days, row.last, row.last + dt.timedelta(days=rest))
         return found
 
-    def with_history(self, tickers: Collection[str], start: dt.date, as_of: dt.date) -> set[str]:
+    def with_history(
+        self, tickers: Collection[str], start: dt.date, as_of: dt.date, now: dt.datetime | None = None
+    ) -> set[str]:
         """Those whose bars from `start` on are stored as of that date or a later one; one query.
 
-        None of those whose next answer is to replace them, whatever it is.
+        As of that very date, none of those whose next answer is to replace them, whatever it is, and none that lack a
+        session which was not over when they were asked for, and can be had `now` (with a zone; the present if None).
         """
+        to_be_had = sa.and_(securities.c.open_until <= (now or sa.func.now()), securities.c.unfinished <= as_of)
+        more = sa.or_(securities.c.accepted, sa.func.coalesce(to_be_had, sa.false()))
         query = sa.select(securities.c.ticker).where(
             securities.c.ticker == sa.func.any(_texts("tickers")),
             securities.c.bars_as_of >= as_of,
             securities.c.history_from <= start,
-            securities.c.accepted.is_(False),
+            sa.not_(sa.and_(securities.c.bars_as_of == as_of, more)),
         )
         with transaction(self._engine, "stored history") as connection:
             return set(connection.scalars(query, {"tickers": list(tickers)}))

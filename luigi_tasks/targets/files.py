@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import socket
@@ -100,6 +101,32 @@ class ParquetTarget(FileTarget):
         import pyarrow.parquet as pq
 
         return int(pq.read_metadata(self.path).num_rows)
+
+
+class BarsTarget(ParquetTarget):
+    """Downloaded bars, which count as there until a session can be had that was not over when they were asked for."""
+
+    def __init__(self, path: Path, now: dt.datetime) -> None:
+        """`now` has a zone."""
+        super().__init__(path)
+        self._now = now
+
+    def exists(self) -> bool:
+        return super().exists() and not self._has_more()
+
+    def _has_more(self) -> bool:
+        """From the file's footer alone. A file that cannot be read is there: whoever reads it says what is wrong."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from luigi_tasks import bars
+
+        try:
+            kept = (pq.read_schema(self.path).metadata or {}).get(bars.FACTS.encode())
+        except (OSError, pa.ArrowInvalid):
+            return False
+        until = json.loads(kept).get("open_until") if kept else None
+        return until is not None and dt.datetime.fromisoformat(until) <= self._now
 
 
 class JsonTarget(FileTarget):

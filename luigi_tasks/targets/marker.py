@@ -26,16 +26,21 @@ class MarkerTarget(luigi.Target):
 
 
 class HistoryMarkerTarget(MarkerTarget):
-    """Exists also where the bars from `start` on are stored as of that date or a later one."""
+    """Exists where the bars from `start` on are stored as of that date or a later one, as far as they can be had.
 
-    def __init__(self, database_url: str, task_id: str, ticker: str, start: dt.date, as_of: dt.date) -> None:
+    The marker alone does not tell: one that was written while a market was open says nothing of the close, which can be
+    had `now` (with a zone).
+    """
+
+    def __init__(
+        self, database_url: str, task_id: str, ticker: str, start: dt.date, as_of: dt.date, now: dt.datetime
+    ) -> None:
         super().__init__(database_url, task_id)
-        self._ticker, self._start, self._as_of = ticker, start, as_of
+        self._ticker, self._start, self._as_of, self._now = ticker, start, as_of, now
 
     def exists(self) -> bool:
-        if super().exists():
-            return True
-        return bool(Standing(self._database_url).with_history([self._ticker], self._start, self._as_of))
+        standing = Standing(self._database_url)
+        return bool(standing.with_history([self._ticker], self._start, self._as_of, self._now))
 
 
 class FreshMarkerTarget(MarkerTarget):

@@ -18,7 +18,7 @@ from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
 from luigi_tasks.market import tickers
 from luigi_tasks.targets import paths
-from luigi_tasks.targets.files import ParquetTarget
+from luigi_tasks.targets.files import BarsTarget, ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import invocation
 from luigi_tasks.tasks.parameters import AsOf, CommaSeparated, Count, Full, OfFamily, latest_today, today
@@ -144,8 +144,8 @@ class HistoryTask(TickerTask):
 
     def bars_target(self, kind: str) -> ParquetTarget:
         """The file of these bars: `kind` is raw_bars, valid_bars or quarantine."""
-        store = settings.load().store
-        return ParquetTarget(paths.bars(store, kind, self.date, self.years_back, self.ticker, full=self.full))
+        path = paths.bars(settings.load().store, kind, self.date, self.years_back, self.ticker, full=self.full)
+        return ParquetTarget(path) if kind == "quarantine" else BarsTarget(path, invocation.moment())
 
 
 class MarkedTask(TickerTask):

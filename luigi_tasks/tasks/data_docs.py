@@ -86,7 +86,8 @@ def _verdicts(document: dict[str, Any], outcomes: Iterable[str]) -> dict[Validat
         if state["steps"].get(ValidateOhlcv.get_task_family()) in outcomes:
             task = root.clone(ValidateOhlcv, ticker=state["ticker"])
             verdict = task.output()[1]
-            if verdict.exists() and _judged(task, read := verdict.read()).exists():
+            # Whatever is to be had by now: these are the bars that were judged.
+            if verdict.exists() and _judged(task, read := verdict.read()).path.is_file():
                 found[task] = read
     return found
 

@@ -94,7 +94,7 @@ class GenerateReport(luigi.Task):
             validated = JsonTarget(paths.universe(settings.load().store, "validated", root.date, digest))
             known = validated.read() if validated.exists() else known
             of_all = pipelines(root, known["accepted"])
-            there, families = _not_to_do(of_all), STEPS
+            there, families = _not_to_do(of_all, run["started_at"]), STEPS
             ids = {family: task_ids(family, of_all) for family in STEPS}
             # The steps themselves are only made where there is no other way to learn of one.
             expected = [
@@ -113,7 +113,8 @@ class GenerateReport(luigi.Task):
             # Those of the bars last: they know whether the whole history was wanted.
             of_bars = sorted(tasks, key=lambda task: isinstance(task, HistoryTask))
             there = _not_to_do(
-                [task.clone(TickerPipeline) for task in {task.ticker: task for task in of_bars}.values()]
+                [task.clone(TickerPipeline) for task in {task.ticker: task for task in of_bars}.values()],
+                run["started_at"],
             )
             expected = [
                 collect.Expected(
@@ -196,9 +197,9 @@ def _gave_up(document: dict[str, Any]) -> str:
     return ""
 
 
-def _not_to_do(of_all: list[TickerPipeline]) -> dict[type[TickerTask], set[str]]:
-    """{step: tickers of which there was nothing to do}, for the steps before those that store, too."""
-    there = already(of_all)
+def _not_to_do(of_all: list[TickerPipeline], began: dt.datetime) -> dict[type[TickerTask], set[str]]:
+    """{step: tickers of which there was nothing to do when the run began}, for those before the storing ones, too."""
+    there = already(of_all, began)
     bars, company = there.get(InsertOhlcv, set()), there.get(InsertMetadata, set())
     return dict.fromkeys((DownloadOhlcv, ValidateOhlcv, InsertOhlcv), bars) | dict.fromkeys(
         (DownloadMetadata, InsertMetadata), company

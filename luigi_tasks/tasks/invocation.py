@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUN_ID = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+_IMPORTED = dt.datetime.now(dt.UTC)
+RUN_ID = f"{_IMPORTED:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 """This run's name. Made where the module is first imported, which is Luigi's parent process; children inherit it."""
 
 ALREADY_RUNNING = 10
@@ -132,6 +133,14 @@ def begin(task: PipelineTask) -> None:
     _end_on_signals()
     _drain_on_sigusr1()
     atexit.register(_end)
+
+
+def moment() -> dt.datetime:
+    """The instant (UTC) by which a session counts as over: the run's beginning, the present where there is no run.
+
+    One for the whole run, so that what it has done stays done where a market closes in the middle of it.
+    """
+    return _IMPORTED if _this.begun else dt.datetime.now(dt.UTC)
 
 
 def is_child() -> bool:

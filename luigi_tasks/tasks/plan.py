@@ -16,7 +16,7 @@ from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import already, pipelines, resting_tickers, unfinished
+from luigi_tasks.tasks.ticker_batch import already, pipelines, resting_tickers, told_by_marker, unfinished
 
 STATES = {
     "new": "never stored",
@@ -83,7 +83,11 @@ def plan(run: RunAll) -> Plan:
             state = "due" if name in stored else "new"
         states[state].append(name)
     markers = ledger.done(
-        {pipeline.clone(step).task_id for pipeline in waiting for step in (InsertOhlcv, InsertMetadata)}
+        {
+            pipeline.clone(step).task_id
+            for pipeline in waiting
+            for step in told_by_marker(waiting).intersection((InsertOhlcv, InsertMetadata))
+        }
     )
     there = already(waiting)
 

@@ -7,6 +7,7 @@ data there are batches apart, since the provider bears other rates of the one th
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import logging
 import time
@@ -198,13 +199,14 @@ def steps_to_do(pipelines: list[TickerPipeline]) -> dict[TickerPipeline, set[typ
     """
     tickers = [pipeline.ticker for pipeline in pipelines]
     resting, there = resting_tickers(tickers), already(pipelines)
-    ids = {family: task_ids(family, pipelines) for family in STORED}
+    ids = {family: task_ids(family, pipelines) for family in STORED if family in told_by_marker(pipelines)}
     done = Ledger(database_url()).done([task_id for of_family in ids.values() for task_id in of_family.values()])
     to_do = {
         pipeline: {
             family
             for family in STORED
-            if pipeline.ticker not in there.get(family, ()) and ids[family][pipeline.ticker] not in done
+            if pipeline.ticker not in there.get(family, ())
+            and (family not in ids or ids[family][pipeline.ticker] not in done)
         }
         for pipeline in pipelines
         if pipeline.ticker not in resting
@@ -238,14 +240,21 @@ def resting_tickers(tickers: list[str]) -> dict[str, Retired]:
     return {ticker: entry for ticker, entry in retired.items() if today() < entry.next}
 
 
-def already(pipelines: Sequence[TickerPipeline]) -> dict[type[TickerTask], set[str]]:
+def told_by_marker(pipelines: Sequence[TickerPipeline]) -> set[type[TickerTask]]:
+    """The steps of STORED that their markers say are done. Of bars they do not: see `HistoryMarkerTarget`."""
+    return {family for family in STORED if family is not InsertOhlcv or any(each.full for each in pipelines)}
+
+
+def already(pipelines: Sequence[TickerPipeline], now: dt.datetime | None = None) -> dict[type[TickerTask], set[str]]:
     """{step: tickers of which it need not be done}, whatever the markers say: fresh company data; bars that are stored
-    as of a later date. The pipelines differ in nothing but their tickers."""
+    as of that date or a later one, as far as they could be had at `now` (that of the run if None). The pipelines differ
+    in nothing but their tickers."""
     if not pipelines:
         return {}
     first, tickers, standing = pipelines[0], [pipeline.ticker for pipeline in pipelines], Standing(database_url())
     fresh = standing.fresh_metadata(tickers, first.date, settings.load().refresh_days)
     if first.full:
         return {InsertMetadata: fresh}
-    stored = standing.with_history(tickers, first_day(first.date, first.years_back), first.date)
+    start = first_day(first.date, first.years_back)
+    stored = standing.with_history(tickers, start, first.date, now or invocation.moment())
     return {InsertMetadata: fresh, InsertOhlcv: stored}

@@ -307,6 +307,26 @@ def test_a_history_is_stored_from_a_day_on_and_as_of_a_date(
     assert statements(emptied_url, lambda: standing.with_history(many, start, DAY)) == 1
 
 
+def test_a_session_that_was_not_over_is_to_be_had_once_it_is(standing: Standing, client: YfinanceClient) -> None:
+    start, ends = DAY - WEEK, dt.datetime(2024, 3, 15, 20, tzinfo=dt.UTC)
+    client.insert_security("AAA", [])
+    frame = make_bars(days=5, last="2024-03-14")
+    frame.attrs["security"] = {"unfinished": str(DAY), "open_until": ends.isoformat()}
+    client.insert_ohlcv("AAA", frame, window=Window(Span(start, DAY, whole=True), DAY))
+
+    def done(as_of: dt.date, now: dt.datetime | None) -> bool:
+        return standing.with_history(["AAA"], start, as_of, now) == {"AAA"}
+
+    minute = dt.timedelta(minutes=1)
+    assert done(DAY, ends - minute)
+    assert not done(DAY, ends)
+    assert not done(DAY, None), "it is long past"
+    assert done(DAY - dt.timedelta(days=1), ends), "what an earlier date lacks is something else"
+
+    client.insert_ohlcv("AAA", make_bars(days=6), window=Window(Span(start, DAY, whole=True), DAY))
+    assert done(DAY, None)
+
+
 # -- fresh company data
 
 

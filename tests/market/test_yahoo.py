@@ -338,6 +338,7 @@ def test_the_answer_says_what_the_security_is(yahoo: LoopbackYahoo) -> None:
         "provisional": "2024-03-15",
         "unfinished": None,
         "open_until": None,
+        "stale_answer": None,
         "lacks": [],
     }
     assert bars.attrs["actions"] == []

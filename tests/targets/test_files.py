@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from luigi_tasks.errors import StoreUnwritable
-from luigi_tasks.targets.files import JsonTarget, ParquetTarget
+from luigi_tasks.targets.files import BarsTarget, JsonTarget, ParquetTarget
 from tests.conftest import make_bars
 
 
@@ -39,6 +40,26 @@ def test_quarantined_bars_keep_their_rules(tmp_path: Path) -> None:
     ParquetTarget(tmp_path / "AAA.parquet").write(make_bars(days=2).assign(rules=["a", "b; c"]))
 
     assert pd.read_parquet(tmp_path / "AAA.parquet")["rules"].tolist() == ["a", "b; c"]
+
+
+def test_downloaded_bars_are_there_until_there_is_more_to_be_had(tmp_path: Path) -> None:
+    ends = dt.datetime(2024, 3, 15, 20, tzinfo=dt.UTC)
+
+    def target(now: dt.datetime) -> BarsTarget:
+        return BarsTarget(tmp_path / "AAA.parquet", now)
+
+    frame = make_bars(days=3)
+    target(ends).write(frame)
+    assert target(ends).exists()
+
+    frame.attrs["security"] = {"unfinished": "2024-03-15", "open_until": ends.isoformat()}
+    target(ends).write(frame)
+    assert target(ends - dt.timedelta(seconds=1)).exists()
+    assert not target(ends).exists()
+    assert target(ends).rows() == 3
+
+    target(ends).path.write_bytes(b"PAR1 and no more")
+    assert target(ends).exists(), "whoever reads it says what is wrong"
 
 
 def test_a_document_comes_back(tmp_path: Path) -> None:

@@ -42,12 +42,16 @@ class Security:
     closes: dt.datetime
     said: dict[str, Any] = field(default_factory=dict)
     """Fields of meta that are always so."""
+    lasts: dt.timedelta | None = None
+    """The session ends so long after the first answer from now on."""
 
     def chart(self, query: Mapping[str, str]) -> Answer:
         """The rows whose stamp is in [period1, period2), or in `range`."""
         span, interval = query.get("range", ""), query.get("interval", "1d")
         if interval != "1d" or ("period1" not in query and span not in RANGES):
             return error("chart", 422, "Unprocessable Entity", f"Not served here: interval={interval} range={span}")
+        if self.lasts is not None:
+            self.closes, self.lasts = dt.datetime.now(self.closes.tzinfo) + self.lasts, None
         end = max(self.stamps) + 1
         start = end - 86_400 * RANGES.get(span, 0)
         if "period1" in query:

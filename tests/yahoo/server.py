@@ -224,9 +224,10 @@ class LoopbackYahoo:
         security = self._securities[ticker.upper()]
         return security.chart({"period1": "0", "period2": str(security.stamps[-1]), "interval": "1d", "events": "div"})
 
-    def market_open(self, ticker: str) -> dt.date:
-        """Put the present moment inside the ticker's regular session, for an hour at least; returns its local day.
+    def market_open(self, ticker: str, lasts: dt.timedelta | None = None) -> dt.date:
+        """Put the present moment inside the ticker's regular session; returns its local day.
 
+        The session ends in an hour at least, or so long after it is next asked for.
         A last bar of that day then bears the time of the last trade, which is now, as it does on Yahoo.
         """
         security = self._securities[ticker.upper()]
@@ -236,6 +237,7 @@ class LoopbackYahoo:
             security.stamps[-1] = int(now.timestamp())
         # The hours are stretched where the tests run at night.
         security.opens, security.closes = min(opens, now), max(closes, now + dt.timedelta(hours=1))
+        security.lasts = lasts
         return now.date()
 
     def fault(

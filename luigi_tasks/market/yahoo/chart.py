@@ -17,11 +17,8 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from luigi_tasks import bars
+from luigi_tasks.currencies import MINOR_UNITS, major
 from luigi_tasks.errors import AnswerNotUnderstood
-
-# A minor unit as Yahoo and others write it, and what a hundred of it are.
-_MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
-_IN_MAJOR = 100.0
 
 
 @dataclass(frozen=True)
@@ -84,15 +81,11 @@ def in_currency(amount: float, currency: Any, priced_in: Any) -> tuple[float, st
     """The amount in the currency of the prices, and None; or as it is, and its currency, where that is not sure."""
     if not currency or currency == priced_in:
         return amount, None
-    if _major(currency) != _major(priced_in):
+    if major(currency) != major(priced_in):
         return amount, str(currency)
-    if (currency in _MINOR) == (priced_in in _MINOR):
-        return amount, None
-    return (amount / _IN_MAJOR if currency in _MINOR else amount * _IN_MAJOR), None
-
-
-def _major(currency: Any) -> Any:
-    return _MINOR.get(currency, currency)
+    _, of_event = MINOR_UNITS.get(currency, ("", 1.0))
+    _, of_price = MINOR_UNITS.get(priced_in, ("", 1.0))
+    return (amount if of_event == of_price else amount * of_price / of_event), None
 
 
 def _has_adjusted(indicators: Any) -> bool:

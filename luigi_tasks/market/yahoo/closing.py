@@ -43,6 +43,8 @@ class Unfinished:
     day: dt.date
     until: dt.datetime | None
     """When it can be had; None: nothing is known of it, its day has not begun where the security is traded."""
+    old: bool = False
+    """Whether the session is over, and the answer older than its end."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,10 @@ def unfinished(found: pd.DataFrame, meta: Mapping[str, Any], now: dt.datetime) -
             waits.append(Unfinished(day, sessions.end(calendar, day) or _midnight_after(day, zone)))
         until = _until(day, found, meta, calendar, period, now)
         if until is not None:
-            waits.append(Unfinished(day, until))
+            waits.append(Unfinished(day, until, old=True))
     first = min(each.day for each in waits)
-    return Unfinished(first, max((each.until for each in waits if each.day == first and each.until), default=None))
+    of_first = [each for each in waits if each.day == first]
+    return max(of_first, key=lambda each: (each.until is not None, each.until))
 
 
 def provisional(last: dt.date, meta: Mapping[str, Any]) -> dt.date | None:

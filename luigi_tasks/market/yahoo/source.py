@@ -255,8 +255,14 @@ def _facts(chart: Chart, waits: closing.Unfinished, start: dt.date, end: dt.date
         "provisional": None,
         "unfinished": str(waits.day) if known else None,
         "open_until": waits.until.astimezone(dt.UTC).isoformat() if known and waits.until else None,
+        "stale_answer": _time(meta) if known and waits.old else None,
         "lacks": chart.lacks,
     }
+
+
+def _time(meta: Mapping[str, Any]) -> str | None:
+    at = closing.instant(meta.get("regularMarketTime"))
+    return None if at is None else at.isoformat()
 
 
 def _price(value: Any) -> float | None:
