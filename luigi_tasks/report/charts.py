@@ -6,6 +6,7 @@ text and grid are set by the page, which knows whether it is dark.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Figure = dict[str, Any]
@@ -169,8 +170,15 @@ def _repaired(item: dict[str, Any]) -> Figure:
     axis: dict[str, Any] = {"title": {"text": item["column"].replace("_", " ")}}
     # Where one is many times the other, only so both have a form.
     if drawn and max(drawn) > 3 * min(drawn):
-        axis |= {"type": "log", "dtick": "D1"}
+        axis |= {"type": "log", "tickvals": _round_numbers(min(drawn), max(drawn))}
     return _figure(traces, 260, xaxis={"type": "date"}, yaxis=axis, showlegend=True)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10 and so on from the one below to the one above; powers of ten alone where these would be many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    of_ten = (1,) if last - first > 3 else (1, 2, 5)
+    return [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in of_ten]
 
 
 def _candle(name: str, dates: list[str], prices: dict[str, list[float]], colour: str) -> Figure:

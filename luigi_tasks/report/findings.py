@@ -205,15 +205,12 @@ def _of_sessions(detail: Mapping[str, Any], as_of: dt.date) -> Iterable[tuple[st
     if detail.get("ends_early") and not detail.get("calendar") and not detail.get("unfinished"):
         yield "ends early", str(detail["ends_early"])
     for name, kind, words in (
-        ("missing", "sent no more", "stored sessions are not in the answer any more"),
-        (
-            "withdrawn",
-            "withdrawn",
-            "stored sessions were withdrawn: a split or dividend moved the others, and they were not sent",
-        ),
+        ("missing", "sent no more", "not in the answer any more"),
+        ("withdrawn", "withdrawn", "withdrawn, since a split or dividend moved the others, and not sent"),
     ):
-        if detail.get(name):
-            yield kind, f"{len(detail[name])} {words}: {some(detail[name])}"
+        if days := detail.get(name):
+            are = "is" if len(days) == 1 else "are"
+            yield kind, f"{counted(len(days), 'stored session')} {are} {words}: {some(days)}"
     special = set(detail.get("special") or [])
     if closed := [day for day in detail.get("off_calendar") or [] if day not in special]:
         where = detail.get("calendar", "the exchange")
@@ -229,10 +226,10 @@ def _of_sessions(detail: Mapping[str, Any], as_of: dt.date) -> Iterable[tuple[st
 def _of_answer(detail: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """(kind, words): what is odd about an answer as a whole, its newest bar, its actions and its company data."""
     if stale := detail.get("stale_answer"):
-        until = _clock(detail.get("open_until"))
-        again = f"a run after {until} asks again" if until else "a later run asks again"
-        told = f"the answer of Yahoo was of {_clock(stale.get('market_time'))}"
-        yield "answer before the close", f"{told}, before the close of {stale.get('date')}; {again}"
+        day, until = str(stale.get("date")), detail.get("open_until")
+        again = f"a run after {_clock(until, day)} asks again" if until else "a later run asks again"
+        told = f"the answer of Yahoo was of {_clock(stale.get('market_time'), day)}"
+        yield "answer before the close", f"{told}, before the close of {day}; {again}"
     for each in detail.get("waiting") or []:
         rules = each.get("rules") or []
         named = rules if isinstance(rules, str) else "; ".join(map(str, rules))
@@ -256,7 +253,7 @@ def _of_answer(detail: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _of_rules(
     ticker: str, flagged: Sequence[Mapping[str, Any]], mended: Mapping[str, Mapping[str, Any]]
 ) -> list[Finding]:
-    """One a rule: what breaks it, and what of that is mended."""
+    """One a rule, which its kind names: what breaks it, and what of that is mended."""
     days: dict[str, list[str]] = defaultdict(list)
     severities: dict[str, str] = {}
     for flag in flagged:
@@ -266,10 +263,9 @@ def _of_rules(
     for rule in dict.fromkeys((*days, *mended)):
         words = []
         if broken := days.get(rule):
-            words.append(f"{counted(len(broken), 'bar')} against '{rule}': {some(broken)}")
+            words.append(f"{counted(len(broken), 'bar')}: {some(broken)}")
         if repair := mended.get(rule):
-            first = "" if words else f" against '{rule}'"
-            words.append(f"{values_of(repair)}{first}: repaired=True gives them mended ({repair['evidence']})")
+            words.append(f"repaired=True gives {values_of(repair)} mended: {repair['evidence']}")
         # Where there is one solution, what is served contradicts itself.
         gravity = 1 if repair else gravity_of(rule, severities[rule])
         each = {"ticker": ticker, "kind": of_rule(rule), "gravity": gravity, "finding": "; ".join(words)}
@@ -316,13 +312,16 @@ def _action(action: Any) -> str:
     return " ".join(str(part) for part in parts if part not in (None, ""))
 
 
-def _clock(moment: Any) -> str:
-    """An ISO instant as time of day in UTC; a text that is none, as it is."""
+def _clock(moment: Any, day: str) -> str:
+    """An ISO instant as time of day in UTC, with its date if that is not `day`; a text that is none, as it is."""
     try:
         at = dt.datetime.fromisoformat(str(moment))
     except ValueError:
         return str(moment or "")
-    return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC" if at.tzinfo else f"{at:%H:%M}"
+    if at.tzinfo is None:
+        return str(moment)
+    at = at.astimezone(dt.UTC)
+    return f"{at:%H:%M} UTC" if str(at.date()) == day else f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def counted(number: int, what: str) -> str:

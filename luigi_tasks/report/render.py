@@ -10,7 +10,8 @@ from luigi_tasks.report import charts
 from luigi_tasks.report.findings import GRAVITIES, by_kind, counted, values_of
 
 _SHOWN = 10
-_LONGEST = 150
+_OTHERS = 6
+_LONGEST = 130
 
 
 def page(document: dict[str, Any]) -> str:
@@ -146,18 +147,20 @@ def kinds_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _findings(document: dict[str, Any]) -> list[str]:
-    """A line for each kind: one finding, and who else has one."""
+    """Below the words for each gravity a line for each kind: one finding, and who else has one."""
     kinds = kinds_of(document)
     if not kinds:
         return []
-    lines = [f"  findings: {len(document['findings']):,} of {counted(len(kinds), 'kind')}, the gravest first"]
-    for group in kinds:
+    lines = [f"  findings: {len(document['findings']):,}, the gravest first"]
+    for place, group in enumerate(kinds):
+        if not place or group["gravity"] != kinds[place - 1]["gravity"]:
+            lines.append(f"    {GRAVITIES.get(group['gravity'], '')}:")
         named = list(dict.fromkeys(each["ticker"] for each in group["findings"]))
         example = next((f"{each['ticker']}: {each['finding']}" for each in group["findings"]), "")
         example = example if len(example) <= _LONGEST else f"{example[: _LONGEST - 1]}…"
-        others = named[1 : _SHOWN + 1]
-        also = f" (also {', '.join(others)}{', …' if len(named) > _SHOWN + 1 else ''})" if others else ""
-        lines.append(f"    {group['gravity']} {group['kind']}, {counted(group['tickers'], 'ticker')}: {example}{also}")
+        others = named[1 : _OTHERS + 1]
+        also = f"; also {', '.join(others)}{', …' if len(named) > _OTHERS + 1 else ''}" if others else ""
+        lines.append(f"      {group['kind']} ({counted(group['tickers'], 'ticker')}): {example}{also}")
     return lines
 
 

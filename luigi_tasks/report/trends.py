@@ -172,13 +172,17 @@ def repaired(database_url: str, tickers: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _thinned(rows: Sequence[tuple[dt.date, float | None, float | None, bool]]) -> list[Any]:
-    """As many as a chart shows: of each stretch the first bar, and the first that is repaired where one is."""
+    """As many as a chart shows: of each stretch the first bar, and one more, a repaired one where there is any."""
     if len(rows) <= _MOST_POINTS:
         return list(rows)
     step = math.ceil(2 * len(rows) / _MOST_POINTS)
     stretches = (rows[start : start + step] for start in range(0, len(rows), step))
-    kept = ({stretch[0], next((row for row in stretch if row[3]), stretch[0])} for stretch in stretches)
-    return [row for stretch in kept for row in sorted(stretch, key=lambda row: row[0])]
+    kept = ((stretch[0], *([_telling(stretch[1:])] if stretch[1:] else [])) for stretch in stretches)
+    return [row for stretch in kept for row in stretch]
+
+
+def _telling(rows: Sequence[tuple[dt.date, float | None, float | None, bool]]) -> Any:
+    return next((row for row in rows if row[3]), rows[len(rows) // 2])
 
 
 def _drawn(value: float | None) -> float | None:

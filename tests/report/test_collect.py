@@ -7,13 +7,17 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from luigi_tasks import YfinanceClient
+from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger, Marker, Step
+from luigi_tasks.database.schema import repairs, securities
 from luigi_tasks.report import render
 from luigi_tasks.report.collect import Expected, collect
 from luigi_tasks.report.trends import changes
 from tests.conftest import make_bars
+from tests.database.test_gaps import Market
 
 DAY = dt.date(2024, 1, 2)
 STEPS = ["DownloadOhlcv", "ValidateOhlcv", "InsertOhlcv"]
@@ -258,3 +262,192 @@ def test_the_document_is_json_and_can_be_shown(run: Run) -> None:
     assert again == document
     assert "1 of 2 tickers are not done" in render.page(again)
     assert "1 of 2 tickers are not done" in render.terminal(again, "page.html")
+
+
+def kinds(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(each["kind"], each["ticker"]) for each in document["findings"]]
+
+
+def test_findings_are_ordered_and_counted(run: Run) -> None:
+    run.done("InsertOhlcv", "BBB", 1, missing=["2024-01-01"])
+    run.done("InsertOhlcv", "CCC", 1, missing=["2024-01-01"])
+    run.done("ValidateOhlcv", "CCC", 1, flagged=[{"date": None, "rule": "no split is missing", "severity": "warning"}])
+    run.done("ValidateOhlcv", "AAA", 1, waiting=[{"date": "2024-01-02", "rules": ["x"]}])
+
+    document = run.document()
+
+    assert kinds(document) == [
+        ("split missing", "CCC"),
+        ("sent no more", "BBB"),
+        ("sent no more", "CCC"),
+        ("waiting", "AAA"),
+    ]
+    counts = [(each["kind"], each["gravity"], each["count"], each["tickers"]) for each in document["findings_by_kind"]]
+    assert counts == [("split missing", 1, 1, 1), ("sent no more", 2, 2, 2), ("waiting", 3, 1, 1)]
+
+
+def test_a_bar_that_waits_is_not_in_quarantine(run: Run) -> None:
+    bad = {"date": "2023-12-28", "rules": "x"}
+    waiting = [{"date": "2024-01-01", "rules": ["x"]}]
+    rows = [bad, {"date": "2024-01-01", "rules": "x"}, {"date": "2024-01-02", "rules": "x", "provisional": True}]
+    run.done("ValidateOhlcv", "AAA", 1, rows=rows, waiting=waiting)
+    run.done("ValidateOhlcv", "BBB", 1, rows=rows[1:], waiting=waiting)
+
+    document = run.document()
+
+    assert document["quarantine"] == [{"ticker": "AAA", "rows": [bad]}]
+    assert [state["quarantined"] for state in document["by_ticker"]] == [1, 0]
+    assert kinds(document) == [("waiting", "AAA"), ("waiting", "BBB")]
+
+
+def test_what_was_found_out_about_an_answer_that_is_not_stored_is_no_finding(run: Run) -> None:
+    flagged = [{"date": None, "rule": "no split is missing", "severity": "warning"}]
+    for ticker in ("AAA", "BBB", "CCC"):
+        run.done("ValidateOhlcv", ticker, 1, flagged=flagged)
+    run.failed("InsertOhlcv", "AAA", "wrong_answer", "x")
+    run.expect("InsertOhlcv", "BBB")
+
+    assert kinds(run.document()) == [("split missing", "CCC")]
+
+
+def test_what_is_as_it_should_be_is_counted(run: Run) -> None:
+    run.done("InsertOhlcv", "AAA", 1, refilled=["2024-01-01", "2023-12-29"], revised={"settled": 1})
+    run.done("InsertOhlcv", "BBB", 1, refilled=["2024-01-01"], revised={"settled": 1, "split": 2})
+    run.done("InsertOhlcv", "CCC", 1, run_id="run-0", refilled=["2024-01-01"])
+
+    document = run.document()
+
+    assert document["findings"] == []
+    assert document["routine"] == {"refilled": 3}
+    assert document["revised"] == {"settled": 2, "split": 2}
+
+
+def test_a_session_off_the_calendar_that_was_traded_is_none_to_doubt(run: Run) -> None:
+    market = Market(run.url)
+    saturdays = [dt.date(2023, 12, 23), dt.date(2023, 12, 30)]
+    for ticker in ("AAA", "BBB"):
+        security = market.add(ticker, saturdays, "NSI")
+    # The second of BBB is its Friday, moved.
+    market.note(security, DAY, [dt.date(2023, 12, 29)], dt.date(2023, 12, 29), dt.date(2023, 12, 29))
+    for ticker in ("AAA", "BBB"):
+        run.done("InsertOhlcv", ticker, 2, off_calendar=list(map(str, saturdays)), calendar="XBOM")
+
+    document = run.document()
+
+    closed = [each["finding"] for each in document["findings"] if each["kind"] == "off calendar"]
+    assert closed == ["1 bar of days on which XBOM is closed: 2023-12-30"]
+    assert document["routine"] == {"special": 3}
+
+
+def repair(url: str, ticker: str, day: dt.date, column: str, rule: str, until: dt.date | None = None) -> None:
+    row = {"date": day, "column": column, "as_of": dt.date(2023, 6, 1), "until": until, "rule": rule}
+    with engine_for(url).begin() as connection:
+        security = connection.scalar(sa.select(securities.c.security_id).filter_by(ticker=ticker))
+        connection.execute(sa.insert(repairs).values(security_id=security, old=4.0, new=1.0, evidence="4 in 1", **row))
+
+
+def test_repairs_that_hold_are_told_by_their_table_of_the_runs_tickers_alone(run: Run) -> None:
+    market = Market(run.url)
+    for ticker in ("AAA", "BBB", "CCC"):
+        market.add(ticker, exchange=None)
+    for column in ("close", "open"):
+        repair(run.url, "AAA", dt.date(2020, 1, 2), column, "no split is missing")
+    repair(run.url, "BBB", DAY, "close", "x", until=DAY)
+    repair(run.url, "CCC", DAY, "close", "x")
+    noted = {"values": 1, "bars": 1, "first": str(DAY), "last": str(DAY), "evidence": "of the tail alone"}
+    run.done("InsertOhlcv", "AAA", 2, repairs={"no split is missing": noted})
+    run.done("InsertOhlcv", "BBB", 2)
+
+    (found,) = run.document()["findings"]
+
+    words = "repaired=True gives 2 values of 1 bar of 2020-01-02 mended: 4 in 1"
+    assert found == {"ticker": "AAA", "kind": "split missing", "gravity": 1, "finding": words, "repaired": True}
+
+
+def outage(run: Run, lacking: int, having: int, as_of: dt.date) -> list[str]:
+    """An exchange's securities, of which so many lack the session of 2023-12-28; they are in the run in their order."""
+    return Market(run.url).lost(dt.date(2023, 12, 28), lacking, having, as_of)
+
+
+@pytest.mark.parametrize(
+    ("of_the_run", "noticed", "kind", "words"),
+    [
+        (
+            slice(0, 15),
+            DAY,
+            "outage",
+            "12 of 15 securities have no bar of 2023-12-28: an outage of the source; for two",
+        ),
+        (slice(5, 15), DAY, "outage", "7 of 10 securities have no bar of 2023-12-28: an outage of the source; for two"),
+        (
+            slice(0, 15),
+            dt.date(2023, 12, 18),
+            "outage for good",
+            "12 of 15 securities have no bar of 2023-12-28: an outage of the source; the source has it no more",
+        ),
+    ],
+)
+def test_a_run_of_enough_securities_tells_of_the_providers_outage(
+    run: Run, of_the_run: slice, noticed: dt.date, kind: str, words: str
+) -> None:
+    for ticker in outage(run, 12, 3, noticed)[of_the_run]:
+        run.done("InsertOhlcv", ticker, 1)
+
+    document = run.document()
+
+    assert kinds(document) == [(kind, "NMS")]
+    assert document["findings"][0]["finding"].startswith(words)
+    (group,) = document["findings_by_kind"]
+    assert (group["count"], group["tickers"]) == (1, len(range(*of_the_run.indices(12))))
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_smaller_run_tells_of_its_own_tickers_alone(run: Run, count: int) -> None:
+    tickers = outage(run, 30, 3, DAY)
+    for ticker in tickers[-count:] if count > 3 else tickers[:1]:
+        run.done("InsertOhlcv", ticker, 1)
+
+    found = run.document()["findings"]
+
+    lacking = count - 3 if count > 3 else 1
+    words = "1 session without a bar, the next run asks for them again: 2023-12-28"
+    assert [(each["kind"], each["finding"]) for each in found] == [("session missing", words)] * lacking
+    assert not any("33" in json.dumps(each) or each["ticker"] == "NMS" for each in found)
+
+
+def test_an_outage_that_is_still_asked_for_is_not_known_to_be_for_good(run: Run) -> None:
+    tickers = outage(run, 12, 3, dt.date(2024, 1, 1))
+    Market(run.url).ask_again(tickers[:12], dt.date(2023, 12, 28), DAY)
+    run.done("InsertOhlcv", tickers[0], 1)
+
+    (found,) = run.document()["findings"]
+
+    assert found["kind"] == "session missing"
+
+
+def test_exchanges_without_a_calendar_are_those_of_the_run(run: Run) -> None:
+    market = Market(run.url)
+    for ticker, exchange in (("AAA", "ATH"), ("BBB", "ATH"), ("CCC", "TLV"), ("DDD", "NMS")):
+        market.add(ticker, [DAY], exchange)
+    market.add("EEE", [dt.date(2023, 12, 1)], "ATH")
+    for ticker in ("AAA", "BBB", "DDD"):
+        run.done("InsertOhlcv", ticker, 1)
+
+    (found,) = run.document()["findings"]
+
+    assert (found["kind"], found["ticker"], found["tickers"]) == ("no calendar", "ATH", 2)
+
+
+def test_a_ticker_is_behind_others_of_the_run_alone(run: Run) -> None:
+    market = Market(run.url)
+    for ticker in ("AAA", "BBB", "CCC"):
+        market.add(ticker, [DAY], "ATH")
+    market.add("OLD", [dt.date(2023, 12, 1)], "ATH")
+    run.done("InsertOhlcv", "OLD", 1)
+
+    assert ("behind", "OLD") not in kinds(run.document())
+
+    for ticker in ("AAA", "BBB"):
+        run.done("InsertOhlcv", ticker, 1)
+
+    assert ("behind", "OLD") in kinds(run.document())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from luigi_tasks.report import charts, render
-from tests.report.documents import of_text, with_charts
+from tests.report.documents import of_text, repaired, told, with_charts
 
 MANY = 5000
 
@@ -175,8 +176,46 @@ def test_page_and_charts_have_the_colours_of_the_system(opened: Open, scheme: st
 )
 def test_hostile_text_does_nothing(opened: Open, text: str) -> None:
     page = opened(of_text(text) | {key: with_charts(3)[key] for key in ("coverage", "freshness", "history")})
+    draw(page, "chart-repaired-0")
 
     assert page.locator("#tickers tbody td").first.inner_text() == text
+
+
+def test_what_was_repaired_is_drawn_as_served_and_repaired(opened: Open) -> None:
+    page = opened(with_charts(3) | {"repaired": [repaired(f"T{number}", "x", 500) for number in range(12)]})
+    draw(page, "chart-repaired-11")
+
+    place = page.locator("#chart-repaired-11")
+    assert place.get_attribute("aria-label") == "T11: close as served and repaired"
+    assert place.locator(".legendtext").all_text_contents() == ["as served", "repaired"]
+    assert page.get_by_role("link", name="Repaired").get_attribute("href") == "#repaired"
+    assert "60 values of 15 bars from 2023-01-02 to" in page.locator("#repaired li").last.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_was_repaired_can_be_read_on_a_phone_by_day_and_night(opened: Open, scheme: str) -> None:
+    text = "a_rule_without_a_space_" * 20
+    found = [{"ticker": "T00000", "kind": f"against '{text}'", "gravity": 1, "finding": text}]
+    document = with_charts(12) | {"repaired": [repaired("T00000", text)]} | told(found)
+    page = opened(document, viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    draw(page, "chart-repaired-0")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    for place in ("#kinds", "#findings"):
+        hidden = "place => document.querySelector(place).parentElement.scrollWidth"
+        assert page.evaluate(hidden, place) <= 360, "read without moving it aside"
+    fill = page.evaluate("getComputedStyle(document.querySelector('#chart-repaired-0 .ytick text')).fill")
+    light = sum(map(float, re.findall(r"[0-9.]+", fill)[:3])) / 765
+    assert light < 0.3 if scheme == "light" else light > 0.8
+
+
+@pytest.mark.parametrize("served", [[None, 400.0], [-1.0, 0.0], [None, None]])
+def test_a_chart_is_drawn_of_values_that_no_logarithm_has(opened: Open, served: list[float | None]) -> None:
+    item = repaired("T0", "x", 2) | {"served": served}
+
+    page = opened(with_charts(3) | {"repaired": [item]})
+
+    draw(page, "chart-repaired-0")
 
 
 def test_hostile_text_in_a_chart_does_nothing(opened: Open) -> None:

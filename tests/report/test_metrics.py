@@ -12,10 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from luigi_tasks.database.ledger import Ledger, Step
 from luigi_tasks.errors import StoreUnwritable
-from luigi_tasks.report import metrics
+from luigi_tasks.report import findings, metrics
 from tests.conftest import make_bars
+from tests.report.documents import told
 from tests.report.test_late import FRIDAY, SATURDAY, Stored
 from tests.workspace import Workspace
+
+FLAGGED = [{"date": None, "rule": "odd", "severity": "warning"}]
 
 
 def figures(text: str) -> dict[str, Any]:
@@ -92,6 +95,32 @@ def test_the_figures_are_those_of_the_tables(database_url: str) -> None:
     assert found["tickers"] == {"NMS": 2, "JPX": 1, "ATH": 1}
     assert found["tickers_behind"] == {"NMS": 1, "JPX": 0}, "of ATH no calendar is known"
     assert found["newest_bar_timestamp_seconds"]["NMS"] == dt.datetime(2024, 3, 15, tzinfo=dt.UTC).timestamp()
+
+
+def test_findings_repairs_and_provisional_bars_have_figures(database_url: str) -> None:
+    stored = Stored(database_url)
+    for ticker in ("AAA", "BBB"):
+        stored.bars("2024-03-15", ticker)
+    stored.execute("UPDATE ohlcv SET provisional = true WHERE date = '2024-03-15'")
+    stored.execute(
+        'INSERT INTO repairs (security_id, date, "column", as_of, until, rule, new, evidence) '
+        "SELECT security_id, '2024-03-14', c, '2024-03-14', u, 'x', 1, 'x' FROM securities, "
+        "(VALUES ('close', NULL), ('open', NULL), ('low', CAST('2024-03-15' AS date))) AS v (c, u) WHERE ticker = 'AAA'"
+    )
+    found = [findings.finding(ticker, "restated", "x") for ticker in ("AAA", "BBB")]
+    found += [findings.finding("AAA", "split missing", "x"), *findings.of_ticker("AAA", {"flagged": FLAGGED}, FRIDAY)]
+
+    figures = collected(database_url, {"tickers": {"all": 2, "done": 2}} | told(found))
+
+    assert (figures["repaired_values"], figures["repaired_tickers"], figures["provisional_bars"]) == (2, 1, 2)
+    counts = figures["last_run_findings"]
+    assert {kind: count for kind, count in counts.items() if count} == {
+        "restated": 2,
+        "split missing": 1,
+        "against 'odd'": 1,
+    }
+    assert set(findings.KINDS) < set(counts), "those that there are none of, too"
+    assert figures["last_run_findings_by_gravity"] == {"1": 1, "2": 3, "3": 0}
 
 
 def test_a_file_is_replaced_at_once_and_nothing_else_is_left(database_url: str, tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from luigi_tasks import YfinanceClient, bars
 from luigi_tasks.budget import Pace
 from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.client import Window
+from luigi_tasks.database.coverage import Coverage
+from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.report import trends
+from luigi_tasks.database.schema import ohlcv, quarantined_bars, repairs, securities
+from luigi_tasks.report import render, trends
 from luigi_tasks.schedule import Span
 from tests.conftest import make_bars
 from tests.report.documents import document, ticker
@@ -169,3 +174,131 @@ def test_freshness_counts_the_tickers_by_their_last_session() -> None:
         {"last": "2024-03-15", "tickers": 2},
         {"last": "2024-03-14", "tickers": 1},
     ]
+
+
+def mend(url: str, ticker: str, rows: Any, column: str, new: Callable[[float], float], old: bool = True) -> None:
+    """A repair of a column in these rows of a frame."""
+    values = [
+        {
+            "date": row.date.date(),
+            "column": column,
+            "as_of": DAY,
+            "rule": f"{column} is right",
+            "old": getattr(row, column) if old else None,
+            "new": new(getattr(row, column)),
+            "evidence": f"by {row.date:%Y-%m-%d}",
+        }
+        for row in rows.itertuples()
+    ]
+    with engine_for(url).begin() as connection:
+        security = connection.scalar(sa.select(securities.c.security_id).filter_by(ticker=ticker))
+        connection.execute(sa.insert(repairs), [{"security_id": security, **row} for row in values])
+
+
+def test_what_was_repaired_comes_with_the_series_around_it_as_served_and_repaired(
+    client: YfinanceClient, database_url: str
+) -> None:
+    frame = make_bars(days=60, last=str(DAY), seed=0)
+    mend(database_url, "AAA", frame.iloc[10:30], "close", lambda price: price / 4, old=False)
+    mend(database_url, "AAA", frame.iloc[10:40], "adj_close", lambda price: price / 4)
+    mend(database_url, "BBB", frame.iloc[:1], "volume", lambda volume: volume * 2)
+
+    first, second = trends.repaired(database_url, ["AAA", "BBB", "ZZZ"])
+
+    assert (first["ticker"], first["column"]) == ("AAA", "close")
+    days = [str(day.date()) for day in frame["date"]]
+    shown = days.index(first["dates"][0])
+    assert first["dates"] == days[shown : days.index(first["dates"][-1]) + 1], "some weeks around it"
+    assert first["served"] == pytest.approx([frame["close"][days.index(day)] for day in first["dates"]], rel=1e-5)
+    mended = [round(new / old, 3) for old, new in zip(first["served"], first["repaired"], strict=True)]
+    assert mended == [0.25 if 10 <= days.index(day) < 30 else 1 for day in first["dates"]]
+    assert first["rules"] == [
+        {"rule": "adj_close is right", "values": 30, "bars": 30, "first": days[10], "last": days[39]}
+        | {"evidence": f"by {days[39]}"},
+        {"rule": "close is right", "values": 20, "bars": 20, "first": days[10], "last": days[29]}
+        | {"evidence": f"by {days[29]}"},
+    ]
+    assert (second["ticker"], second["column"]) == ("BBB", "volume")
+    assert second["repaired"][0] == pytest.approx(2 * frame["volume"][0], rel=1e-5)
+    assert json.dumps([first, second], allow_nan=False)
+
+
+def test_a_bar_in_quarantine_that_a_repair_makes_whole_is_drawn_too(client: YfinanceClient, database_url: str) -> None:
+    frame = make_bars(days=60, last=str(DAY), seed=1)
+    bad = frame.iloc[[40]].assign(rules="x", broken='[{"rule": "x"}]')
+    bad["close"] *= 100
+    client.insert_security("CCC", ["all"])
+    window = Window(Span(frame["date"].min().date(), DAY, whole=True), DAY, bad)
+    rest = frame.drop(index=40).reset_index(drop=True)
+    rest["close"] *= 1.0001
+    client.insert_ohlcv("CCC", rest, window=window)
+    mend(database_url, "CCC", bad, "close", lambda price: price / 100)
+
+    (found,) = trends.repaired(database_url, ["CCC"])
+
+    place = found["dates"].index(str(frame["date"][40].date()))
+    assert found["served"][place] == pytest.approx(100 * found["repaired"][place], rel=1e-5)
+    assert len(found["dates"]) == len(set(found["dates"]))
+
+
+def test_of_dividends_only_their_days_are_drawn(database_url: str) -> None:
+    client = YfinanceClient(database_url)
+    frame = make_bars(days=60, last=str(DAY))
+    frame.loc[[10, 50], "dividends"] = [0.2, 20.0]
+    client.insert_security("AAA", [])
+    client.insert_ohlcv("AAA", frame)
+    mend(database_url, "AAA", frame.iloc[[50]], "dividends", lambda amount: amount / 100)
+
+    (found,) = trends.repaired(database_url, ["AAA"])
+
+    assert (found["served"], found["repaired"]) == ([20.0], [0.2])
+
+
+def test_a_chart_of_decades_has_500_points_and_leaves_no_repair_out(database_url: str) -> None:
+    client = YfinanceClient(database_url)
+    frame = make_bars(days=9000, last=str(DAY))
+    for number in range(14):
+        ticker = f"T{number:02}"
+        client.insert_security(ticker, [])
+        client.insert_ohlcv(ticker, frame.assign(close=frame["close"] * (1 + number * 1e-9)))
+        mend(database_url, ticker, frame.iloc[[1000 + number, 5003, 8000]], "close", lambda price: price * 100)
+
+    shown = trends.repaired(database_url, [f"T{number:02}" for number in range(14)])
+
+    assert len(shown) == 12
+    for number, item in enumerate(shown):
+        assert 400 < len(item["dates"]) <= 500
+        assert item["dates"] == sorted(set(item["dates"]))
+        wide = [
+            day for day, old, new in zip(item["dates"], item["served"], item["repaired"], strict=True) if new > 50 * old
+        ]
+        assert wide == [str(frame["date"][place].date()) for place in (1000 + number, 5003, 8000)]
+    page = render.page(document(coverage=trends.coverage(database_url, ["T00"]), repaired=shown))
+    bare = render.page(document(coverage=trends.coverage(database_url, ["T00"]), repaired=[]))
+    assert len(page) - len(bare) < 400_000
+
+
+def test_what_waits_for_the_source_is_not_drawn_as_in_quarantine(client: YfinanceClient, database_url: str) -> None:
+    values = dict.fromkeys(("open", "high", "low", "close"), 1.0) | {"number": 0, "broken": [], "as_of": DAY}
+    with engine_for(database_url).begin() as connection:
+        for ticker, provisional in (("AAA", True), ("BBB", False)):
+            security = connection.scalar(sa.select(securities.c.security_id).filter_by(ticker=ticker))
+            row = values | {"security_id": security, "date": DAY, "provisional": provisional}
+            connection.execute(sa.insert(quarantined_bars).values(row))
+
+    assert [item["ticker"] for item in trends.bad_bars(database_url, ["AAA", "BBB"])] == ["BBB"]
+
+
+def test_provisional_bars_are_counted(client: YfinanceClient, database_url: str) -> None:
+    reader = Coverage(database_url)
+    assert reader.provisional(["AAA", "BBB"]) == 0
+    with engine_for(database_url).begin() as connection:
+        connection.execute(sa.update(ohlcv).where(ohlcv.c.date == DAY).values(provisional=True))
+
+    assert reader.provisional(["AAA", "BBB"]) == 2
+    assert reader.provisional(["AAA"]) == 1
+
+
+def test_a_column_that_no_repair_is_of_is_refused(database_url: str) -> None:
+    with pytest.raises(ValueError, match="no column that is repaired"):
+        Coverage(database_url).repaired_beside_served("AAA", "close; DROP TABLE ohlcv", DAY, DAY)
