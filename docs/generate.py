@@ -29,6 +29,7 @@ from luigi_tasks.database import embedded, schema
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError, TimedOut, TransientError
+from luigi_tasks.report import findings
 from luigi_tasks.report.collect import KINDS
 from luigi_tasks.targets.files import FileTarget
 from luigi_tasks.tasks import invocation
@@ -59,6 +60,7 @@ def pages(database_url: str) -> dict[str, str]:
         "tasks.md": ["# Tasks", *_tasks()],
         "tables.md": ["# Tables and views", *_tables(database_url)],
         "errors.md": ["# Failures and exit codes", *_errors()],
+        "findings.md": ["# Findings", *_findings()],
     }
     note = f"<!-- Written by `{COMMAND}`. -->"
     return {name: "\n\n".join([note, *paragraphs]) + "\n" for name, paragraphs in texts.items()}
@@ -197,6 +199,23 @@ def _columns(looked: Any, name: str, *, nullable: bool) -> str:
             )
             for each in looked.get_columns(name)
         ),
+    )
+
+
+def _findings() -> Iterator[str]:
+    yield (
+        "A finding is what a person must do something about, or must know of to use the stored bars rightly. It stops "
+        "nothing. In the report's JSON each is `{ticker, kind, gravity, finding}`, the gravest first, and "
+        "`findings_by_kind` counts them: `{kind, gravity, count, tickers, words}`."
+    )
+    for gravity, name in findings.GRAVITIES.items():
+        yield f"## {gravity}: {name}"
+        rows = ((kind, each.words) for kind, each in findings.KINDS.items() if each.gravity == gravity)
+        yield _table(("kind", "what it means, and what to do"), rows)
+    yield (
+        "A rule of the suite that is not among them is a kind of its own, `against 'RULE'`. Its gravity is 1 where it "
+        "is about splits, dividends, adjusted closes or units, else 2 where its severity is `warning`, and 3 where that "
+        "is `info`. Where a value is repaired it is 1."
     )
 
 

@@ -127,7 +127,7 @@ class IdenticalSeries(TerminalError):
 
 
 class HistoryShrank(TerminalError):
-    """The answer lacks sessions that are stored: it is incomplete, and no replacement for what is there."""
+    """The answer lacks sessions or actions that are stored: it is incomplete, and no replacement for what is there."""
 
     kind = "history_shrank"
 
