@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -18,107 +16,41 @@ import sqlalchemy as sa
 from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.dialects.postgresql import insert
 
-from luigi_tasks import bars, currencies, sessions
+from luigi_tasks import bars, sessions
+from luigi_tasks.database import acceptance, company, gaps, history
 from luigi_tasks.database import engine as db
-from luigi_tasks.database import gaps, history
+from luigi_tasks.database.acceptance import HeldBack
+from luigi_tasks.database.answer import Answer, Window, as_table, conformed
 from luigi_tasks.database.ledger import Marker, write_marker
 from luigi_tasks.database.memberships import enlist, listed_on
 from luigi_tasks.database.schema import (
     absences,
     ohlcv,
-    runs,
     securities,
     security_groupings,
     security_metadata,
-    task_failures,
     task_markers,
 )
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import (
     ConfigurationError,
-    HistoryShrank,
     IdenticalSeries,
     InvalidData,
-    OutdatedDownload,
-    RestatedSince,
     SecurityNotFound,
     WrongAnswer,
 )
-from luigi_tasks.history import EXPLAINED, ROUNDING, Changes, restated, vanished
 from luigi_tasks.schedule import Span, Stored
+
+__all__ = ["HeldBack", "Result", "Window", "YfinanceClient"]
 
 Result = dict[str, Any]
 """{"success": True, "rows_affected": rows inserted or changed, "message": what happened, in words}."""
 
-# Our column: the source's field names, the first one that is there counts (Yahoo's, then those of plain files).
-_TEXT_FIELDS = {
-    "name": ("longName", "shortName", "name"),
-    "quote_type": ("quoteType", "type"),
-    "exchange": ("exchange",),
-    "currency": ("currency",),
-    "country": ("country",),
-    "sector": ("sector",),
-    "industry": ("industry",),
-}
-_NUMBER_FIELDS = {
-    "market_cap": ("marketCap", "market_cap"),
-    "shares_outstanding": ("sharesOutstanding", "shares_outstanding"),
-}
-
-_COMPANY = (*_TEXT_FIELDS, *_NUMBER_FIELDS)
-"""The columns by which one answer about a company is held against another."""
-
-_NO_QUOTE_TYPE = "NONE"
-# Of what the stored row knows: a company may lose market value and shares, two of nine, at once. A module of Yahoo's
-# that comes alone lacks more, or nearly all that it has not is among the fields without a column (funds, indices).
-_MOST_LACKING = 1 / 3
-_MOST_FIELDS_LACKING = 1 / 2
-
-# PostgreSQL's numeric has 131,072 digits before the point; nothing on earth is worth more than this many.
-_MOST_DIGITS = 1000
-
-_FACTS = ("name", "quote_type", "exchange", "currency", "time_zone", "first_trade_date")
 _IDENTITY = ("currency", "time_zone")
-
-_MOST_VANISHED = 1
-_FEWEST_REPLACED = 5
-_MOST_REPLACED_SHARE = 0.9
 
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
-
-
-@dataclass(frozen=True)
-class HeldBack:
-    """An answer that was not stored, since it is not what can follow on the stored bars; `years_back` of its run."""
-
-    kind: str
-    reason: str
-    run_id: str
-    as_of: dt.date | None
-    years_back: int | None
-
-
-@dataclass(frozen=True)
-class Window:
-    """That a frame is all that the source has of the days of `span`, but for the bars in `quarantined`, as of a date.
-
-    `quarantined` has the shape of `luigi_tasks.bars` and a column broken, JSON text: [{rule, value, threshold}].
-    `repairs`: [{date (ISO), column, rule, old, new, evidence}]; those of other rules than `repaired_rules` (None: of
-    all) stay as they are.
-    """
-
-    span: Span
-    as_of: dt.date
-    quarantined: pd.DataFrame | None = None
-    repairs: Collection[dict[str, Any]] = ()
-    repaired_rules: Collection[str] | None = None
-
-    @property
-    def left_out(self) -> set[dt.date]:
-        """The days of the bars in quarantine."""
-        return set() if self.quarantined is None else set(self.quarantined["date"].dropna().dt.date)
 
 
 class YfinanceClient:
@@ -178,10 +110,10 @@ class YfinanceClient:
             OutdatedDownload: the stored history is another one than that which the frame was to continue.
             RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
-        attrs, df = df.attrs, _conformed(ticker, df)
+        attrs, df = df.attrs, conformed(ticker, df)
         # pandas copies them, deep, with every operation.
         df.attrs = {}
-        answer = _Answer(df, _as_table(ticker, df), attrs, window)
+        answer = Answer(df, as_table(ticker, df), attrs, window)
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
             stored = self._require_same_security(connection, ticker, security_id, answer.facts)
@@ -189,7 +121,9 @@ class YfinanceClient:
             first = stored.bars_as_of is None and history.first_session(connection, security_id) is None
             if not first:
                 _copy_aside(connection, answer)
-            change: dict[str, Any] = {name: storable(answer.facts[name]) for name in _FACTS if answer.facts.get(name)}
+            change: dict[str, Any] = {
+                name: storable(answer.facts[name]) for name in acceptance.FACTS if answer.facts.get(name)
+            }
             as_of = _today() if window is None else window.as_of
             older = window is not None and stored.bars_as_of is not None and window.as_of < stored.bars_as_of
             detail: dict[str, Any] = {}
@@ -197,7 +131,7 @@ class YfinanceClient:
                 self._mark(connection, marker)
                 return _result(0, f"{ticker}: nothing to do, the bars are stored as of {stored.bars_as_of}")
             if window is not None:
-                _require_current(connection, ticker, security_id, stored, window, answer)
+                acceptance.require_current(connection, ticker, security_id, stored, window, answer)
             if older:
                 as_of = stored.bars_as_of
                 affected = history.store(connection, security_id, as_of, replace=False)
@@ -251,13 +185,13 @@ class YfinanceClient:
         """
         day = as_of or _today()
         answer = storable(dict(metadata))
-        typed = _typed(answer)
+        typed = company.typed(answer)
         with self._transaction(ticker) as connection:
             security_id, counts = _lock_company(connection, ticker, self._security_id(connection, ticker))
-            stored = _newest_company(connection, security_id, day)
-            lacks = _lacking(typed, answer, stored, day) if counts else None
-            if not _known(typed):
-                lacks = sorted(_known(stored), key=_COMPANY.index)
+            stored = company.newest(connection, security_id, day)
+            lacks = company.lacking(typed, answer, stored, day) if counts else None
+            if not company.known(typed):
+                lacks = sorted(company.known(stored), key=company.COLUMNS.index)
             if lacks is None:
                 row = {"security_id": security_id, "as_of": day, "answer": answer, **typed}
                 statement = insert(security_metadata).values(row)
@@ -288,7 +222,7 @@ class YfinanceClient:
         """
         with self._transaction(ticker) as connection:
             self._security_id(connection, ticker)
-            return _held_back(connection, ticker)
+            return acceptance.held_back(connection, ticker)
 
     def accept(self, ticker: str, *, force: bool = False) -> Result:
         """Have the next answer replace the stored bars, whatever it is; the versions that it replaces are kept.
@@ -302,7 +236,7 @@ class YfinanceClient:
         """
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
-            held = _held_back(connection, ticker)
+            held = acceptance.held_back(connection, ticker)
             if held is None and not force:
                 raise ConfigurationError(
                     ticker,
@@ -341,7 +275,7 @@ class YfinanceClient:
         """What is known of a security by the source's word (see `luigi_tasks.bars.FACTS`), and last_session, the day
         of its last stored bar; None if it is not registered."""
         last = sa.select(sa.func.max(ohlcv.c.date)).where(ohlcv.c.security_id == securities.c.security_id)
-        columns = [securities.c[name] for name in _FACTS]
+        columns = [securities.c[name] for name in acceptance.FACTS]
         query = sa.select(*columns, last.scalar_subquery().label("last_session")).where(securities.c.ticker == ticker)
         with self._transaction(ticker) as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -454,113 +388,7 @@ class YfinanceClient:
             write_marker(connection, marker)
 
 
-class _Answer:
-    """Bars that are to be stored, and what came with them."""
-
-    def __init__(self, df: pd.DataFrame, table: pa.Table, attrs: Mapping[Any, Any], window: Window | None) -> None:
-        """`table` is the frame as Arrow has it, `attrs` are the frame's."""
-        self.df, self.table, self.window = df, table, window
-        self.facts: Mapping[str, Any] = attrs.get(bars.FACTS) or {}
-        self.provisional = _day(self.facts.get("provisional"))
-        self.acted = _acted(df, attrs, window)
-
-    @property
-    def left_out_session(self) -> dict[str, Any]:
-        """What the security's row keeps of a session that is no close yet."""
-        return {
-            "unfinished": _day(self.facts.get("unfinished")),
-            "open_until": _instant(self.facts.get("open_until")),
-        }
-
-    def table_with(self, **constants: pa.Scalar) -> pa.Table:
-        """The bars with whether each is provisional, and with columns that are the same in all."""
-        provisional = pa.scalar(self.provisional, pa.date32())
-        is_it = pa.compute.fill_null(pa.compute.equal(self.table["date"], provisional), False)
-        table = self.table.append_column("provisional", is_it)
-        for name, value in constants.items():
-            table = table.append_column(name, pa.repeat(value, len(table)))
-        return table
-
-    def told(self, alone: list[dict[str, Any]]) -> dict[str, Any]:
-        """What is worth telling of it, as JSON values; `alone` are its actions of days without a bar."""
-        detail: dict[str, Any] = {}
-        kinds = [(name, row) for row in alone for name in bars.AMOUNTS if row[name]]
-        if kinds:
-            detail["actions_without_bar"] = [
-                {"date": str(row["date"]), "kind": name, "amount": row[name]} for name, row in kinds
-            ]
-        foreign = self.acted[self.acted["dividend_currency"].notna()]
-        if len(foreign):
-            detail["foreign_dividends"] = [
-                {"date": str(day.date()), "amount": float(amount), "currency": currency}
-                for day, amount, currency in foreign[["date", "dividends", "dividend_currency"]].itertuples(index=False)
-            ]
-        for name in ("unfinished", "open_until", "lacks", "stale_answer"):
-            if self.facts.get(name):
-                detail[name] = self.facts[name]
-        return detail
-
-
-def _acted(df: pd.DataFrame, attrs: Mapping[Any, Any], window: Window | None) -> pd.DataFrame:
-    """All corporate actions of the answer, those of bars in quarantine, too: see `luigi_tasks.bars.every_action`."""
-    told = df.iloc[:0].copy()
-    told.attrs = {bars.ACTIONS: attrs.get(bars.ACTIONS) or []}
-    parts = [bars.every_action(df), bars.every_action(told)]
-    if window is not None and window.quarantined is not None and len(window.quarantined):
-        refused = window.quarantined.reindex(columns=parts[0].columns)
-        amounts = refused[list(bars.AMOUNTS)].to_numpy(float)
-        sane = refused["date"].notna() & (np.isfinite(amounts) & (amounts >= 0)).all(axis=1)
-        refused = refused[sane & (amounts > 0).any(axis=1)].astype(parts[0].dtypes.to_dict())
-        parts.append(refused)
-    found = [part for part in parts if len(part)]
-    if not found:
-        return parts[0]
-    return pd.concat(found).drop_duplicates("date").sort_values("date", ignore_index=True)
-
-
-def _require_current(
-    connection: sa.Connection, ticker: str, security_id: int, stored: Any, window: Window, answer: _Answer
-) -> None:
-    """Raise OutdatedDownload or RestatedSince for a frame that cannot be joined to the stored bars."""
-    span, older = window.span, stored.bars_as_of is not None and window.as_of < stored.bars_as_of
-    if span.whole and not older:
-        return
-    if (
-        stored.bars_as_of is None
-        or (not span.whole and stored.history_from > span.start)
-        or span.end < stored.bars_as_of
-    ):
-        raise OutdatedDownload(
-            ticker, f"other bars were stored since those as of {window.as_of} were downloaded", "Run again."
-        )
-    known = history.read(connection, security_id, span.start, span.end)
-    # What is in quarantine was sent.
-    sent = ~known["date"].dt.date.isin(window.left_out)
-    new, old = answer.df.copy(), known[sent]
-    old.attrs, new.attrs = known.attrs, {bars.ACTIONS: _as_attrs(answer.acted, answer.df)}
-    if len(known) > len(old):
-        refused = bars.every_action(known[~sent])
-        old.attrs = {bars.ACTIONS: [*known.attrs.get(bars.ACTIONS, []), *_as_attrs(refused, old)]}
-    why = restated(old, new)
-    if not why:
-        return
-    if older:
-        raise RestatedSince(
-            ticker,
-            f"the source has restated its history since the bars as of {stored.bars_as_of} were stored: {why}",
-            "Run the latest as-of date first; an earlier one never changes what is stored.",
-        )
-    raise OutdatedDownload(ticker, f"the stored bars have changed since the download: {why}", "Run again.")
-
-
-def _as_attrs(acted: pd.DataFrame, df: pd.DataFrame) -> list[dict[str, Any]]:
-    """Those of the actions that are of days without a bar in the frame, as `luigi_tasks.bars.ACTIONS` has them."""
-    alone = acted[~acted["date"].isin(df["date"])]
-    records: list[dict[str, Any]] = alone.assign(date=alone["date"].dt.date.astype(str)).to_dict("records")
-    return records
-
-
-def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer, as_of: dt.date) -> dict[str, Any]:
+def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: Answer, as_of: dt.date) -> dict[str, Any]:
     """Hold the answer in `incoming` against what is stored, and keep the versions of bars that it will replace; what is
     worth telling of it, as JSON values.
 
@@ -571,11 +399,11 @@ def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer
     detail: dict[str, Any] = {}
     days = (dt.date.min, dt.date.max) if window is None else (window.span.start, window.span.end)
     acted = answer.acted if window is not None else _with_stored(connection, security_id, answer)
-    lacking = _require_sessions(connection, ticker, stored, answer)
+    lacking = acceptance.require_sessions(connection, ticker, stored, answer)
     before = history.stored_actions(connection, security_id, *days)
     if window is not None and not accepted:
-        detail |= _require_actions(ticker, before, acted)
-    if window is not None and answer.df["adj_close"].isna().any() and _same_actions(before, acted):
+        detail |= acceptance.require_actions(ticker, before, acted)
+    if window is not None and answer.df["adj_close"].isna().any() and acceptance.same_actions(before, acted):
         history.keep_known_adjustment(connection, security_id)
     found = history.changes(connection, security_id, acted)
     if found is not None:
@@ -583,7 +411,7 @@ def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer
         if accepted:
             why = pd.Series("accepted", index=why.index)
         elif window is not None:
-            _require_same_bars(connection, ticker, stored, answer, found)
+            acceptance.require_same_bars(connection, ticker, stored, answer, found)
         history.keep_versions(connection, security_id, why, as_of)
         detail["revised"] = {str(reason): int(count) for reason, count in why.value_counts().items()}
         odd = why.index[why == "restatement"]
@@ -594,7 +422,7 @@ def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer
     return detail
 
 
-def _with_stored(connection: sa.Connection, security_id: int, answer: _Answer) -> pd.DataFrame:
+def _with_stored(connection: sa.Connection, security_id: int, answer: Answer) -> pd.DataFrame:
     """The actions of bars that are no window: of other days, those that are stored."""
     days = answer.df["date"]
     if days.empty:
@@ -604,66 +432,7 @@ def _with_stored(connection: sa.Connection, security_id: int, answer: _Answer) -
     return both.sort_values("date", ignore_index=True)
 
 
-def _require_actions(ticker: str, before: pd.DataFrame, acted: pd.DataFrame) -> dict[str, Any]:
-    """Raise HistoryShrank where a split, or several dividends, are in the answer no more; a single one is told."""
-    gone = vanished(before, acted)
-    splits = [action for action in gone if action["kind"] == "stock_splits"]
-    if splits or len(gone) > _MOST_VANISHED:
-        what = splits or gone
-        kind = "splits" if splits else "dividends and gains"
-        known = (before["stock_splits"] > 0).sum() if splits else (before["stock_splits"] <= 0).sum()
-        raise HistoryShrank(
-            ticker,
-            f"the answer lacks {len(what)} of {known} stored {kind}, {what[0]['date']} first",
-            f"Nothing was changed; run again. {history.TO_ACCEPT}",
-        )
-    return {"vanished_actions": gone} if gone else {}
-
-
-def _same_actions(before: pd.DataFrame, acted: pd.DataFrame) -> bool:
-    names = ["date", *bars.AMOUNTS]
-    return len(before) == len(acted) and bool(
-        np.allclose(before[names].to_numpy("float64"), acted[names].to_numpy("float64"), rtol=ROUNDING, atol=0)
-    )
-
-
-def _require_same_bars(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer, found: Changes) -> None:
-    """Raise WrongAnswer where nearly all stored bars have other prices and no action explains it: the ticker is another
-    security's by now, or its prices have another unit."""
-    replaced = found.replaced
-    if replaced.sum() < _FEWEST_REPLACED:
-        return
-    common = history.common(connection, stored.security_id)
-    if replaced.sum() < _MOST_REPLACED_SHARE * common:
-        return
-    old, new = found.old[replaced], found.new[replaced]
-    factors = (new["close"] / old["close"]).to_numpy()
-    by = f"all by the factor {np.median(factors):.6g}" if np.ptp(np.log(factors)) < EXPLAINED else "by no one factor"
-    day, was, now = old["date"].iloc[-1].date(), old["close"].iloc[-1], new["close"].iloc[-1]
-    reason = (
-        f"{replaced.sum()} of {common} stored bars have other prices in the answer, {by}, and no split explains it: "
-        f"the close of {day} is stored as {was:.6g}, and is {now:.6g} now"
-    )
-    named = [
-        f"{name.replace('_', ' ')} {getattr(stored, name)}, now {answer.facts[name]}"
-        for name in _FACTS
-        if answer.facts.get(name) and getattr(stored, name) and str(getattr(stored, name)) != str(answer.facts[name])
-    ]
-    raise WrongAnswer(ticker, "; ".join([reason, *named]), f"Nothing was changed. {history.TO_ACCEPT}")
-
-
-def _require_sessions(connection: sa.Connection, ticker: str, stored: Any, answer: _Answer) -> list[dt.date]:
-    """Stored sessions of the window that the answer has not; raises HistoryShrank where they are too many."""
-    window, security_id = answer.window, stored.security_id
-    if window is None:
-        return []
-    span, sent = window.span, {*answer.df["date"].dt.date, *window.left_out}
-    if stored.accepted:
-        return history.not_sent(connection, security_id, span.start, span.end, sent)
-    return history.missing(connection, ticker, security_id, span.start, span.end, sent)
-
-
-def _settle_missing(connection: sa.Connection, stored: Any, answer: _Answer, lacking: list[dt.date]) -> dict[str, Any]:
+def _settle_missing(connection: sa.Connection, stored: Any, answer: Answer, lacking: list[dt.date]) -> dict[str, Any]:
     """Withdraw stored bars that are not among the new ones and mean something else by now; what is worth telling."""
     window, security_id = answer.window, stored.security_id
     if window is None:
@@ -720,14 +489,6 @@ def _same_fact(name: str, said: str, stored: str) -> bool:
     return said == stored
 
 
-def _day(text: str | None) -> dt.date | None:
-    return None if text is None else dt.date.fromisoformat(text)
-
-
-def _instant(text: str | None) -> dt.datetime | None:
-    return None if text is None else dt.datetime.fromisoformat(text)
-
-
 def _today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
@@ -750,27 +511,7 @@ def _result(affected: int, message: str) -> Result:
     return {"success": True, "rows_affected": affected, "message": message}
 
 
-def _conformed(ticker: str, df: pd.DataFrame) -> pd.DataFrame:
-    try:
-        return bars.conform(df)
-    except KeyError as error:
-        raise InvalidData(ticker, f"the bars lack a column ({error})") from error
-    except (ValueError, TypeError) as error:
-        raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
-
-
-def _as_table(ticker: str, df: pd.DataFrame) -> pa.Table:
-    try:
-        table = bars.to_arrow(df)
-    except (ValueError, TypeError, pa.ArrowInvalid) as error:
-        raise InvalidData(ticker, f"the bars have a value of the wrong type ({error})") from error
-    days = pd.Series(df["date"].to_numpy().astype("datetime64[D]"))
-    if days.duplicated().any():
-        raise InvalidData(ticker, f"there are two bars for {days[days.duplicated()].iloc[0].date()}")
-    return table
-
-
-def _copy_aside(connection: sa.Connection, answer: _Answer) -> None:
+def _copy_aside(connection: sa.Connection, answer: Answer) -> None:
     """Bars into `incoming`, a temporary table, because COPY knows no ON CONFLICT."""
     names = ", ".join((*bars.COLUMNS, "provisional"))
     empty = f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM ohlcv WITH NO DATA"
@@ -778,7 +519,7 @@ def _copy_aside(connection: sa.Connection, answer: _Answer) -> None:
     _copy_in(connection, "incoming", answer.table_with())
 
 
-def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, answer: _Answer, *, straight: bool) -> int:
+def _bring_in(connection: sa.Connection, security_id: int, as_of: dt.date, answer: Answer, *, straight: bool) -> int:
     """Bars into the table, `straight` or from `incoming`; how many are new or changed."""
     if not straight:
         return history.store(connection, security_id, as_of, replace=True)
@@ -795,21 +536,6 @@ def _copy_in(connection: sa.Connection, into: str, table: pa.Table) -> None:
     db.copy(connection, statement, io.BytesIO(content))
 
 
-def _typed(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The typed columns of company data; None for what the answer does not know."""
-    typed: dict[str, Any] = {name: _text(answer, fields) for name, fields in _TEXT_FIELDS.items()}
-    typed |= {name: _number(answer, fields) for name, fields in _NUMBER_FIELDS.items()}
-    if typed["quote_type"] == _NO_QUOTE_TYPE:
-        typed["quote_type"] = None
-    worth = typed["market_cap"] is not None
-    return typed | {"market_cap_currency": currencies.major(typed["currency"]) if worth else None}
-
-
-def _known(company: Mapping[str, Any]) -> set[str]:
-    """Names of the columns that have a value; an earlier version stored the quote type of an empty shell."""
-    return {name for name in _COMPANY if company.get(name) not in (None, _NO_QUOTE_TYPE)}
-
-
 def _lock_company(connection: sa.Connection, ticker: str, security_id: int) -> tuple[int, bool]:
     """The security for this transaction alone, and whether its stored company data counts against another answer."""
     # Locked, so that of two answers at once the second is compared with the first.
@@ -818,77 +544,3 @@ def _lock_company(connection: sa.Connection, ticker: str, security_id: int) -> t
     if row is None:
         raise SecurityNotFound(ticker, "was deleted in this moment")
     return security_id, row.company_as_of is not None
-
-
-def _newest_company(connection: sa.Connection, security_id: int, day: dt.date) -> Mapping[str, Any]:
-    """The newest row up to that day that knows anything; empty if there is none."""
-    columns = (security_metadata.c.as_of, security_metadata.c.answer, *(security_metadata.c[name] for name in _COMPANY))
-    query = (
-        sa.select(*columns)
-        .where(security_metadata.c.security_id == security_id, security_metadata.c.as_of <= day)
-        .order_by(security_metadata.c.as_of.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().one_or_none()
-    return dict(row) if row is not None and _known(dict(row)) else {}
-
-
-def _lacking(
-    typed: Mapping[str, Any], answer: Mapping[str, Any], stored: Mapping[str, Any], day: dt.date
-) -> list[str] | None:
-    """The columns that the stored company data knows and the answer does not, if those are too many for it to follow
-    on the stored one; None where it may."""
-    here, there = _known(typed), _known(stored)
-    lacks = sorted(there - here, key=_COMPANY.index)
-    if not lacks:
-        return None
-    fields = {name for name, value in stored["answer"].items() if value is not None}
-    gone = sum(answer.get(name) is None for name in fields)
-    part = (
-        len(lacks) >= _MOST_LACKING * len(there)
-        or gone >= _MOST_FIELDS_LACKING * len(fields)
-        or (stored["as_of"] == day and len(here) < len(there))
-    )
-    return lacks if part else None
-
-
-def _held_back(connection: sa.Connection, ticker: str) -> HeldBack | None:
-    """See YfinanceClient.held_back."""
-    failure = connection.execute(
-        sa.select(task_failures)
-        .where(task_failures.c.ticker == ticker)
-        .where(task_failures.c.kind.in_((WrongAnswer.kind, HistoryShrank.kind)))
-        .order_by(task_failures.c.failure_id.desc())
-        .limit(1)
-    ).one_or_none()
-    if failure is None:
-        return None
-    stored_since = sa.select(sa.literal(1)).where(
-        task_markers.c.ticker == ticker,
-        task_markers.c.task_family == "InsertOhlcv",
-        task_markers.c.done_at > failure.failed_at,
-        sa.or_(task_markers.c.as_of >= failure.as_of, sa.true() if failure.as_of is None else sa.false()),
-    )
-    if connection.scalar(sa.select(stored_since.exists())):
-        return None
-    years = connection.scalar(sa.select(runs.c.parameters["years_back"].astext).where(runs.c.run_id == failure.run_id))
-    years_back = int(years) if years is not None and years.isdecimal() else None
-    return HeldBack(failure.kind, failure.reason.removeprefix(f"{ticker}: "), failure.run_id, failure.as_of, years_back)
-
-
-def _text(answer: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
-    value = next((answer[name] for name in fields if answer.get(name) not in (None, "")), None)
-    return value if isinstance(value, str) else None
-
-
-def _number(answer: Mapping[str, Any], fields: tuple[str, ...]) -> Decimal | None:
-    """A number that cannot be one (negative, a word, not finite) is left to the jsonb column alone."""
-    value = next((answer[name] for name in fields if answer.get(name) is not None), None)
-    # Text: what CSV and XML files have.
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and number >= 0 and number.adjusted() < _MOST_DIGITS else None

@@ -274,8 +274,7 @@ def test_a_tail_leaves_repairs_alone_that_it_cannot_judge(client: YfinanceClient
 def test_bars_that_are_nearly_all_other_ones_are_held_back_until_they_are_accepted(
     client: YfinanceClient, emptied_url: str
 ) -> None:
-    facts = {"name": "Small Fund", "quote_type": "ETF"}
-    store(client, said(make_bars(days=39), **facts), DAYS[38])
+    store(client, said(make_bars(days=39), name="Small Fund", quote_type="ETF"), DAYS[38])
     other = said(make_bars(days=35, seed=7, start_price=200.0), name="Large Inc.", quote_type="EQUITY")
     before = query(emptied_url, "SELECT date, close FROM ohlcv ORDER BY date")
 

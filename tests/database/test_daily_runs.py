@@ -95,7 +95,7 @@ def run(client: YfinanceClient, ticker: str, yahoo: Yahoo, session: int, *, full
         client.insert_ohlcv(ticker, frame, window=Window(span, as_of))
     except HistoryShrank:
         # A split that was taken back, or several dividends: only where somebody says that it is right.
-        client.accept(ticker)
+        client.accept(ticker, force=True)
         client.insert_ohlcv(ticker, frame, window=Window(span, as_of))
     return span
 

@@ -639,7 +639,7 @@ def test_a_history_in_another_proportion_is_held_back_until_it_is_accepted(
 
     with refused(emptied_url, WrongAnswer, "60 of 60 stored bars have other prices in the answer, all by the factor"):
         client.insert_ohlcv("AAA", scaled, window=EVER, marker=marker())
-    client.accept("AAA")
+    client.accept("AAA", force=True)
     result = client.insert_ohlcv("AAA", scaled, window=EVER)
 
     assert result["message"] == "AAA: 60 bars stored, 60 of them new or changed; revised: 60 (accepted)"
