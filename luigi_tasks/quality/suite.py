@@ -33,7 +33,7 @@ import pandas as pd
 from luigi_tasks import bars
 from luigi_tasks.bars import AMOUNTS, COLUMNS, PRICES
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.quality import suspicions
+from luigi_tasks.quality import repairs, suspicions
 
 # Great Expectations reports its use to its maker unless told otherwise before its first import.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -156,9 +156,8 @@ def judge(
         quarantined = _quarantined(frame.reindex(columns=list(COLUMNS)), {}, [_reason(reason)], {})
         return Verdict(ticker, quarantined.iloc[:0][list(COLUMNS)], quarantined, {reason: len(frame)}, reason)
     frame = bars.complete(frame)
-    frame.attrs = attrs
-    measured = with_signs(frame, context)
-    frame.attrs = measured.attrs = {}
+    actions, whole = _said(attrs, context)
+    measured = with_signs(frame, context, attrs)
     failures = _failures(measured, suite_file)
     critical = [failure for failure in failures if failure.severity == CRITICAL and not failure.costs]
     lesser = [failure for failure in failures if failure.severity != CRITICAL or failure.costs]
@@ -180,6 +179,8 @@ def judge(
                 mended.loc[newest, name] = value
         rules = "; ".join(entry["rule"] for entry in broken[newest])
         waiting = [{"date": _day(frame.loc[newest, "date"]), "rules": rules, "stored": usable is not None}]
+    signs = measured[list(suspicions.SIGNS)]
+    mendable = [] if reasons else repairs.propose(frame, signs, actions, context, whole)
     bad = frame.index.isin(frame.index if reasons else bad_rows)
     valid = mended[~bad].reset_index(drop=True)
     valid.attrs = dict(attrs)
@@ -195,6 +196,7 @@ def judge(
         condemned="; ".join(reason["rule"] for reason in reasons),
         flagged=_flagged(frame[~bad], lesser),
         waiting=waiting,
+        repairs=mendable,
     )
 
 
@@ -253,12 +255,18 @@ def preload(suite_file: Path) -> None:
         judge(bar, "preload", suite_file, 1.0)
 
 
-def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
+def with_signs(
+    frame: pd.DataFrame, context: pd.DataFrame | None = None, attrs: dict[Any, Any] | None = None
+) -> pd.DataFrame:
     """The frame and columns for the suite, because an expectation costs milliseconds whatever it looks at.
 
     `least_price` and `greatest_price` are over open, high, low and close, NaN where one of them is; `known` and
     `whole_volume` are null where something is amiss. Those of `suspicions.signs` compare bars with others.
+    `attrs` are the frame's, where it has lost them.
     """
+    attrs, frame = frame.attrs if attrs is None else attrs, bars.complete(frame)
+    actions, whole = _said(attrs, context)
+    signs = suspicions.signs(frame, context, actions, attrs.get(bars.FACTS, {}).get("market_price"), whole)
     prices = frame[list(PRICES)]
     known = frame[["date", *AMOUNTS]].notna().all(axis=1)
     return frame.assign(
@@ -266,8 +274,20 @@ def with_signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.D
         greatest_price=prices.max(axis=1, skipna=False),
         known=known.where(known, None),
         whole_volume=frame["volume"].where(frame["volume"] % 1 == 0),
-        **suspicions.signs(frame, context),
+        **signs,
     )
+
+
+def _said(attrs: dict[Any, Any], context: pd.DataFrame | None) -> tuple[pd.DataFrame | None, bool]:
+    """The actions of days without a bar, None where there are none, and whether the frame is a whole history.
+
+    One that does not say is, unless it has context.
+    """
+    told = pd.DataFrame()
+    told.attrs = {bars.ACTIONS: attrs.get(bars.ACTIONS)}
+    none = context is None or context.empty
+    whole = bool(attrs.get(bars.ASKED, {}).get("whole", none))
+    return bars.actions_of(told) if attrs.get(bars.ACTIONS) else None, whole
 
 
 def _too_bad(

@@ -13,6 +13,7 @@ their bars nearly always are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,16 +21,14 @@ import numpy as np
 import pandas as pd
 
 from luigi_tasks.bars import COLUMNS, PRICES
+from luigi_tasks.quality import actions as corporate_actions
+from luigi_tasks.quality import units
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Rows = np.ndarray[Any, np.dtype[Any]]
 
 LOOK_BACK = 60
 """Stored bars before the frame that are context enough: half of the widest window."""
-
-UNIT_STEP = np.log(100.0)
-UNIT_SLACK = np.log(2.0)
-"""A price is in another unit from 50 to 200 times its level: it may have moved against its neighbours."""
 
 SPLIT_RATIOS = np.array([2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 3 / 2, 5 / 4])
 SPLIT_SLACK = 0.03
@@ -43,8 +42,8 @@ SPLIT_LEVEL_SHARE = 0.25
 """The levels on both sides may differ from the prices at the gap by this share of the gap."""
 SPLIT_UNREST = 2.5
 """News moves a price by a fifth in a day, too, but with a wider range and more turnover than this many times usual."""
-SPLIT_RECORDED_BARS = 5
-"""A split that is on record this near explains the gap."""
+SPLIT_SHOWN, SPLIT_SHOWN_MOST = 0.5, np.log(1.4)
+"""Of a recorded split's logarithm: a gap this near to the split is the split's, and hides no other one."""
 
 STALE_SESSIONS = 3
 STALE_SESSIONS_UNTRADED = 5
@@ -65,11 +64,13 @@ _NORMAL = 1.4826
 """The standard deviation of a normal distribution in medians of its absolute value."""
 
 SIGNS = {
-    "unit_factor": f"not {np.exp(UNIT_STEP - UNIT_SLACK):.0f} to {np.exp(UNIT_STEP + UNIT_SLACK):.0f} or inverse",
+    "unit_factor": "not 10, 100, 1000, ... or inverse",
+    "unit_unclear": "not 10, 100, 1000, ... or inverse",
     "missed_split": f"not within {SPLIT_SLACK:.0%} of a simple split ratio",
     "stale_sessions": f"< {STALE_SESSIONS}, without volume < {STALE_SESSIONS_UNTRADED}",
     "spike": f"<= {np.exp(SPIKE_LEAST):.1f} or inverse, or <= {SPIKE_SCALES:.0f} usual moves",
     "untraded_move": "= 1",
+    **corporate_actions.SIGNS,
 }
 """The columns of `signs`, and the threshold of each in words."""
 
@@ -92,59 +93,115 @@ class _Bars:
         return _Bars(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def signs(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> pd.DataFrame:
+def signs(
+    frame: pd.DataFrame,
+    context: pd.DataFrame | None = None,
+    actions: pd.DataFrame | None = None,
+    market_price: float | None = None,
+    whole: bool = True,
+) -> pd.DataFrame:
     """The columns `SIGNS`, float64, for the rows of a frame of the shape in `luigi_tasks.bars`; NaN: no suspicion.
 
     | column | value, where there is a suspicion |
     |---|---|
-    | unit_factor | close / level |
+    | unit_factor | 10**k, by which the prices are too large |
+    | unit_unclear | 10**k, by which the unit changes at this bar |
     | missed_split | new shares per old one that would explain the gap |
     | stale_sessions | sessions in a row with the same bar |
     | spike | close / the neighbour that is nearer to it |
     | untraded_move | high / low, or close / close before, whichever is further from 1 |
+    | split_not_applied, split_applied_twice | close before / open |
+    | split_again | the split's ratio |
+    | dividend_power | 10**k, by which the dividend is too large |
+    | dividend_unsplit | ratio of the later split |
+    | dividend_again | days between the two |
+    | dividend_share, dividend_without_step | dividend / close before |
+    | dividend_step | dividend that adjusted close steps by / dividend |
+    | step_without_dividend | adjusted close / close of the bar before, over that of this one |
+    | foreign_dividend | dividend in the currency of the prices, as adjusted close steps by it, or as it is |
+    | adjusted_above_close | adjusted close / close |
+    | adjusted_missing | close |
 
-    `context` has bars of the same shape; those of days that the frame has are not looked at.
+    `context` has bars of the same shape; those of days that the frame has are not looked at. `actions` are those of
+    days without a bar, see `luigi_tasks.bars.actions_of`; `market_price` is the source's own, or None. Unless the frame
+    is `whole`, a history from its first bar on, the amounts of dividends are not judged: those that are new bring a
+    whole answer (`luigi_tasks.history`), and others are held against dividends further away than `LOOK_BACK`.
     """
     surroundings, place = _surroundings(frame, context)
     known = _continuous(surroundings)
-    unit = other_unit(known)
+    judged = _judged_units(known, place, market_price)
     # A bar in another unit would be a spike as well, and will not be stored.
-    rest = known.only(np.isnan(unit))
-    recorded = _near(_numbers(surroundings, ["stock_splits"])[:, 0] > 0, SPLIT_RECORDED_BARS)[rest.row]
+    rest = known.only(np.isnan(judged.factor))
+    leap = spike(rest)
     found = [
-        (known, unit),
-        (rest, missed_split(rest, recorded)),
-        (rest, stale_sessions(rest)),
-        (rest, spike(rest)),
-        (rest, untraded_move(rest)),
+        (known, "unit_factor", judged.factor),
+        (known, "unit_unclear", judged.unclear),
+        (rest, "missed_split", missed_split(rest)),
+        (rest, "stale_sessions", stale_sessions(rest)),
+        (rest, "spike", leap),
+        (rest, "untraded_move", untraded_move(rest)),
     ]
     out = np.full((len(surroundings), len(SIGNS)), np.nan)
-    for column, (judged, values) in enumerate(found):
-        out[judged.row, column] = values
+    columns = list(SIGNS)
+    for bars, name, values in found:
+        out[bars.row, columns.index(name)] = values
+    clear = not (~np.isnan(judged.unclear)).any()
+    first = columns.index(next(iter(corporate_actions.SIGNS)))
+    for rows, values in _of_actions(surroundings, place, rest.row[np.isnan(leap)] if clear else [], actions, whole):
+        out[rows, first:] = values
+    _one_for_a_split(out, columns)
     own = np.full((len(frame), len(SIGNS)), np.nan)
     own[place[place >= 0]] = out[place >= 0]
-    return pd.DataFrame(own, frame.index, list(SIGNS))
+    return pd.DataFrame(own, frame.index, columns)
 
 
-def other_unit(known: _Bars) -> Numbers:
-    """All four prices about 100 times, or a 100th of, the level around: pence for pounds, cents for dollars.
+def _judged_units(known: _Bars, place: Rows, market_price: float | None) -> units.Units:
+    """The units of the usable bars. A market price is of the day of the last bar, if that is one of the frame's own."""
+    prices = np.column_stack([known.open, known.high, known.low, known.close])
+    own = place[known.row] >= 0
+    last = float(known.stored[-1, 3]) if len(own) and own[-1] else None
+    return units.judged(prices, known.volume, ~own, last, market_price)
 
-    The level is the median close of 60 bars on each side, so that a whole month in the wrong unit is seen, at either
-    end of the frame too; a change of unit that lasts is not a fault of single bars, and is seen only while it is new.
-    The fault is one of Yahoo's; yfinance's `repair=True` mends it ("100x errors"), by a median likewise.
+
+def _of_actions(
+    surroundings: pd.DataFrame, place: Rows, reliable: Rows | list[int], actions: pd.DataFrame | None, whole: bool
+) -> Iterator[tuple[Rows, Numbers]]:
+    """Rows of the frame's own, and what is to be said of their actions and adjusted closes, if anything.
+
+    `reliable` are the rows whose prices can be relied on: none where it is not known which unit is right. In a whole
+    history stored bars from elsewhere are no part of it; in a tail they stand before it, and its first bar is not
+    judged: what lay between may be in quarantine.
     """
-    nothing = np.full(len(known.close), np.nan)
-    if not len(nothing) or np.ptp(known.close) < UNIT_STEP - UNIT_SLACK:
-        return nothing
-    level = _median(known.close, LOOK_BACK, least=3)
-    least, greatest = known.low - level, known.high - level
-    above = (least > UNIT_STEP - UNIT_SLACK) & (greatest < UNIT_STEP + UNIT_SLACK)
-    below = (greatest < UNIT_SLACK - UNIT_STEP) & (least > -UNIT_STEP - UNIT_SLACK)
-    return np.where(above | below, np.exp(known.close - level), np.nan)
+    chosen = np.zeros(len(place), dtype=bool)
+    chosen[reliable] = True
+    own = np.flatnonzero(place >= 0)
+    history = surroundings
+    if whole and len(own) < len(place):
+        history, chosen = surroundings.iloc[own], chosen[own]
+    judgement = corporate_actions.judged(history, chosen, actions, whole)
+    if judgement is None:
+        return
+    values = corporate_actions.signs(judgement, len(history))
+    if whole:
+        yield own, values
+    else:
+        yield own[1:], values[own[1:]]
 
 
-def missed_split(known: _Bars, recorded: Rows) -> Numbers:
-    """The price opens at a simple fraction or multiple of the last close, calmly, and stays; no split is on record.
+def _one_for_a_split(found: Numbers, columns: list[str]) -> None:
+    """Leave out, in place, what a missed split says already: prices before it are not what adjusted closes are of."""
+    missed, step, above = (
+        found[:, columns.index(name)] for name in ("missed_split", "step_without_dividend", "adjusted_above_close")
+    )
+    rows = np.flatnonzero(~np.isnan(missed))
+    if len(rows):
+        same = rows[np.abs(np.log(np.abs(step[rows]) * missed[rows])) < SPLIT_SLACK]
+        step[same] = np.nan
+        above[: max(same, default=0)] = np.nan
+
+
+def missed_split(known: _Bars) -> Numbers:
+    """The price opens at a simple fraction or multiple of the last close, calmly, and stays, and no split is why.
 
     Calmly, because a split is no news: the day's range and turnover are not far above the usual, as they are when a
     price falls by a fifth on earnings. Two later bars must be there to say that it stays. The fault is one of Yahoo's
@@ -153,7 +210,7 @@ def missed_split(known: _Bars, recorded: Rows) -> Numbers:
     close = known.close
     nothing = np.full(len(close), np.nan)
     gap = known.open - _shift(close, 1)
-    suspected = (np.abs(gap) > np.log(SPLIT_RATIOS.min()) - SPLIT_SLACK) & ~recorded
+    suspected = np.abs(gap) > np.log(SPLIT_RATIOS.min()) - SPLIT_SLACK
     if not suspected.any():
         return nothing
     ratios = np.log(np.concatenate([SPLIT_RATIOS, 1 / SPLIT_RATIOS]))
@@ -223,6 +280,7 @@ def untraded_move(known: _Bars) -> Numbers:
 def _surroundings(frame: pd.DataFrame, context: pd.DataFrame | None) -> tuple[pd.DataFrame, Rows]:
     """Frame and context by date, and for each of their rows its place in the frame, or -1."""
     dates, columns = pd.to_datetime(frame["date"]), list(COLUMNS[1:])
+    frame, context = _complete(frame), None if context is None else _complete(context)
     bars, place = frame[columns].assign(date=dates), np.arange(len(frame))
     if context is not None and len(context):
         others = context[columns].assign(date=pd.to_datetime(context["date"]))
@@ -231,6 +289,12 @@ def _surroundings(frame: pd.DataFrame, context: pd.DataFrame | None) -> tuple[pd
         place = np.concatenate([np.full(len(others), -1), place])
     order = bars["date"].argsort(kind="stable").to_numpy()
     return bars.iloc[order], place[order]
+
+
+def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with those columns that need not be given; they say nothing."""
+    missing = [name for name in ("capital_gains", "dividend_currency") if name not in frame]
+    return frame.assign(**dict.fromkeys(missing, np.nan)) if missing else frame
 
 
 def _continuous(bars: pd.DataFrame) -> _Bars:
@@ -247,8 +311,10 @@ def _continuous(bars: pd.DataFrame) -> _Bars:
     log = np.log(stored[:, :4])
     gap = log[:, 0] - _shift(log[:, 3], 1)
     recorded = np.log(np.where((splits > 0) & (splits < np.inf), splits, 1.0))
-    shown = np.abs(gap + recorded) < np.abs(gap)
-    log = log + np.cumsum(np.where(shown, recorded, 0.0))[:, None]
+    room = np.minimum(np.abs(recorded) * SPLIT_SHOWN, SPLIT_SHOWN_MOST)
+    # Prices that are divided twice show it, too: the other way round.
+    shown = np.where(np.abs(gap + recorded) < room, recorded, np.where(np.abs(gap - recorded) < room, -recorded, 0.0))
+    log = log + np.cumsum(shown)[:, None]
     return _Bars(np.flatnonzero(usable), stored, log[:, 0], log[:, 1], log[:, 2], log[:, 3], stored[:, 4])
 
 
@@ -263,14 +329,6 @@ def _shift(values: Numbers, bars: int) -> Numbers:
     if abs(bars) < len(values):
         out[max(bars, 0) : len(values) + min(bars, 0)] = values[max(-bars, 0) : len(values) - max(bars, 0)]
     return out
-
-
-def _near(chosen: Rows, bars: int) -> Rows:
-    """Which rows have a chosen one among them and the `bars` on each side."""
-    if not chosen.any():
-        return chosen
-    near: Rows = np.convolve(chosen, np.ones(2 * bars + 1))[bars : bars + len(chosen)] > 0.5
-    return near
 
 
 def _median(values: Numbers, bars: int, least: int = 1) -> Numbers:

@@ -62,7 +62,7 @@ def one_bad(column: str, value: float, days: int = 40) -> pd.DataFrame:
 def stale_at_the_start() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The last ten bars of a history and those before, in which the same bar stands on both sides."""
     whole = make_bars(days=100)
-    prices = ["open", "high", "low", "close", "volume"]
+    prices = ["open", "high", "low", "close", "adj_close", "volume"]
     whole.loc[87:91, prices] = whole.loc[87, prices].to_numpy()
     return whole[90:].reset_index(drop=True), whole[:90]
 
