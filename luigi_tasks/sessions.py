@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import importlib.resources
 import warnings
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
@@ -73,6 +74,15 @@ _CODES = {
 _CALENDARS = {code: name for name, codes in _CODES.items() for code in codes.split()}
 
 _FIRST = dt.date(1990, 1, 1)
+# India's: an hour in the evening of Diwali (Muhurat), Saturdays on which they try their second site, and the Sundays of
+# a budget. They are announced some weeks ahead.
+_SPECIAL = ("NSI", "BSE")
+VALUED_LATE = ("MUTUALFUND", "MONEYMARKET")
+"""Types of securities, by Yahoo's word, that have a value a day and no trades; it comes hours after the close."""
+
+DELAY = dt.timedelta(minutes=45)
+"""After a session's end: by then answers for a delayed exchange have its close (15 to 30 minutes, and some more)."""
+
 # Years of which the library has the holidays, where it does not say so itself.
 _RECORDED = {"XIDX": (dt.date(2002, 1, 1), dt.date(2025, 12, 31))}
 # Trading places that the library takes to close earlier than they do: Frankfurt's floor has not Xetra's hours.
@@ -100,6 +110,21 @@ def calendar_of(exchange: str | None) -> str | None:
 def round_the_clock(calendar: str) -> bool:
     """Whether it is traded at all hours of its days, so that a session ends with its day and not with a close."""
     return calendar in (_CRYPTO, _CURRENCIES)
+
+
+def has_special_sessions(exchange: str | None) -> bool:
+    """Whether it is known to trade now and then on days on which its calendar is closed."""
+    return exchange in _SPECIAL
+
+
+def valued_late(quote_type: str | None) -> bool:
+    """Whether its bar of a session comes hours after the close: see `VALUED_LATE`."""
+    return quote_type in VALUED_LATE
+
+
+def same_zone(one: str, other: str) -> bool:
+    """Whether two IANA names are of one time zone: Asia/Calcutta has been Asia/Kolkata since 2008."""
+    return one == other or _canonical(one) == _canonical(other)
 
 
 def known(calendar: str) -> tuple[dt.date, dt.date]:
@@ -176,6 +201,20 @@ def _from_library(name: str, last: dt.date) -> _Calendar:
     if name in _CLOSES:
         ends = [dt.datetime.combine(day, _CLOSES[name], made.tz).astimezone(dt.UTC) for day in days]
     return _Calendar(first, last, made.tz, days, ends)
+
+
+def _canonical(zone: str) -> str:
+    return _links().get(zone, zone)
+
+
+@cache
+def _links() -> dict[str, str]:
+    """{alias: name} by the time zone database itself, whose lines of links are "L name alias"."""
+    text = importlib.resources.files("tzdata").joinpath("zoneinfo", "tzdata.zi").read_text(encoding="ascii")
+    links = [line.split() for line in text.splitlines() if line.startswith("L ")]
+    found = {alias: name for _, name, alias in links}
+    # A link may be to a link.
+    return {alias: found.get(name, name) for alias, name in found.items()}
 
 
 def _in_utc(now: dt.datetime) -> dt.datetime:

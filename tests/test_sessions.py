@@ -33,6 +33,30 @@ def at(text: str, zone: ZoneInfo = NEW_YORK) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=zone)
 
 
+def test_a_session_has_an_end_and_another_day_has_none() -> None:
+    assert sessions.end("XNYS", day("2024-11-27")) == at("2024-11-27 16:00")
+    assert sessions.end("XNYS", day("2024-11-29")) == at("2024-11-29 13:00"), "a half day"
+    assert sessions.end("XNYS", day("2024-11-28")) is None
+    assert sessions.end("XNYS", day("1900-01-02")) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Asia/Calcutta", "Asia/Kolkata", True),
+        ("Asia/Kolkata", "Asia/Calcutta", True),
+        ("US/Eastern", "America/New_York", True),
+        ("Asia/Saigon", "Asia/Ho_Chi_Minh", True),
+        ("Nowhere/Else", "Nowhere/Else", True),
+        ("Asia/Kolkata", "Asia/Karachi", False),
+        ("Europe/London", "Europe/Dublin", False),
+        ("Asia/Kolkata", "Nowhere/Else", False),
+    ],
+)
+def test_an_alias_is_the_same_zone(one: str, other: str, same: bool) -> None:
+    assert sessions.same_zone(one, other) is same
+
+
 def between(calendar: str, first: str, last: str) -> list[str]:
     return [str(found) for found in sessions.sessions(calendar, day(first), day(last))]
 

@@ -48,6 +48,8 @@ Result = dict[str, Any]
 
 _IDENTITY = ("currency", "time_zone")
 
+_DAY = dt.timedelta(days=1)
+
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
@@ -153,8 +155,10 @@ class YfinanceClient:
                     connection, security_id, span.start, span.end, window.repairs, as_of, window.repaired_rules
                 )
                 change["history_from"] = min(stored.history_from or span.start, span.start)
-                listing = {name: change.get(name) or getattr(stored, name) for name in ("exchange", "first_trade_date")}
-                detail |= _look_for_gaps(connection, security_id, window.span, as_of, **listing)
+                names = ("exchange", "first_trade_date", "quote_type")
+                listing = {name: change.get(name) or getattr(stored, name) for name in names}
+                unfinished = answer.left_out_session["unfinished"]
+                detail |= _look_for_gaps(connection, security_id, window.span, as_of, unfinished=unfinished, **listing)
                 detail |= answer.told(alone)
             latest = df.tail(_DIGEST_BARS) if first else history.latest(connection, security_id, _DIGEST_BARS)
             change["series_digest"] = self._digest(connection, ticker, security_id, latest)
@@ -458,8 +462,14 @@ def _look_for_gaps(
     as_of: dt.date,
     exchange: str | None,
     first_trade_date: str | dt.date | None,
+    quote_type: str | None,
+    unfinished: dt.date | None,
 ) -> dict[str, Any]:
-    """Hold the stored bars against the exchange's calendar; what is worth telling of it, as JSON values."""
+    """Hold the stored bars against the exchange's calendar; what is worth telling of it, as JSON values.
+
+    Not expected yet are a session that was left out as unfinished, and what comes after it; and of a fund, whose value
+    comes hours after the exchange's close, the last session.
+    """
     calendar = sessions.calendar_of(exchange)
     if calendar is None:
         return {}
@@ -468,9 +478,16 @@ def _look_for_gaps(
     first = first_trade_date or history.first_session(connection, security_id) or span.start
     start = max(span.start, earliest, dt.date.fromisoformat(first) if isinstance(first, str) else first)
     end = min(span.end, ended)
+    if sessions.valued_late(quote_type):
+        end = max(sessions.sessions(calendar, start, end), default=start) - _DAY
+    if unfinished is not None:
+        end = min(end, unfinished - _DAY)
     if start > end:
         return {}
     found = gaps.note(connection, security_id, sessions.sessions(calendar, start, end), start, end, as_of)
+    if found.off_calendar and sessions.has_special_sessions(exchange):
+        special = gaps.special(connection, security_id, found.off_calendar)
+        found = replace(found, off_calendar=[day for day in found.off_calendar if day not in special])
     return {name: [str(day) for day in days] for name, days in asdict(found).items() if days} | {"calendar": calendar}
 
 

@@ -58,6 +58,16 @@ _NOTE = sa.text(
     sa.bindparam("security_id", type_=sa.BigInteger),
 )
 
+_SPECIAL = sa.text(
+    """
+    SELECT o.date FROM ohlcv AS o LEFT JOIN LATERAL (
+        SELECT * FROM ohlcv WHERE security_id = o.security_id AND date < o.date ORDER BY date DESC LIMIT 1
+    ) AS before ON true
+    WHERE o.security_id = :security_id AND o.date = ANY(:days) AND o.volume > 0
+        AND (o.open, o.high, o.low, o.close) IS DISTINCT FROM (before.open, before.high, before.low, before.close)
+    """
+).bindparams(sa.bindparam("security_id", type_=sa.BigInteger), sa.bindparam("days", type_=sa.ARRAY(sa.Date)))
+
 # Of the tickers, as far as they were noticed up to the as-of date.
 _MINE = f"""
     mine AS (
@@ -167,6 +177,15 @@ def note(
     for date, what in connection.execute(_NOTE, values):
         found[what].append(date)
     return Gaps(**found)
+
+
+def special(connection: sa.Connection, security_id: int, days: Collection[dt.date]) -> set[dt.date]:
+    """Those of the days on which there was trade: their stored bars have volume, and are no copies of the ones before.
+
+    A source that makes up a bar for a holiday copies the last one, or leaves the volume out.
+    """
+    rows = connection.scalars(_SPECIAL, {"security_id": security_id, "days": list(days)})
+    return set(rows)
 
 
 class MissingSessions:

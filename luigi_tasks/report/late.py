@@ -15,7 +15,7 @@ def reasons(database_url: str, hours: float, now: dt.datetime) -> list[str]:
 
     A complete run of RunAll must have ended in the last `hours`, not one that filled in the past; and at each exchange
     most tickers must have a bar of the last session that was over when it started, or where there was none, when those
-    hours began. Exchanges without a calendar are left out.
+    hours began; a fund, of the one before that. Exchanges without a calendar are left out.
 
     Raises:
         DatabaseUnavailable, DatabaseRefused
@@ -33,19 +33,19 @@ def reasons(database_url: str, hours: float, now: dt.datetime) -> list[str]:
         expected = expected_session(exchange, since, latest)
         if expected is None:
             continue
-        there = sum(count for day, count in ends.items() if day >= expected)
-        if 2 * there < ends.total():
+        there, every = ends.there(exchange, expected), ends.all.total()
+        if 2 * there < every:
             found.append(
-                f"{exchange}: {there} of {ends.total()} tickers have a bar of {expected}, the last session to be "
-                f"expected; {_most(ends)}"
+                f"{exchange}: {there} of {every} tickers have a bar of {expected}, the last session to be "
+                f"expected; {_most(ends.all)}"
             )
     return found
 
 
 def expected_session(exchange: str, since: dt.datetime, latest: dt.date) -> dt.date | None:
-    """The exchange's last session, up to `latest`, that was over at `since`; None where no calendar tells."""
+    """The exchange's last session, up to `latest`, whose close was to be had at `since`; None: no calendar tells."""
     calendar = sessions.calendar_of(exchange)
-    last = None if calendar is None else sessions.last_over(calendar, since)
+    last = None if calendar is None else sessions.last_over(calendar, since - sessions.DELAY)
     if calendar is None or last is None:
         return None
     days = sessions.sessions(calendar, sessions.known(calendar)[0], min(last, latest))

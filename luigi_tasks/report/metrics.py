@@ -205,16 +205,16 @@ def _of_runs(database_url: str, document: Mapping[str, Any] | None) -> Iterable[
 
 def _freshness(database_url: str, now: dt.datetime) -> Iterable[Metric]:
     ends = last_bars(database_url)
-    newest = [((name,), _midnight(max(days))) for name, days in ends.items() if max(days) > dt.date.min]
+    newest = [((name,), _midnight(max(days.all))) for name, days in ends.items() if max(days.all) > dt.date.min]
     expected = {name: expected_session(name, now, dt.date.max) for name in ends}
     behind = [
-        ((name,), sum(count for day, count in ends[name].items() if day < last))
+        ((name,), ends[name].all.total() - ends[name].there(name, last))
         for name, last in expected.items()
         if last is not None
     ]
     yield _metric("newest_bar_timestamp_seconds", "Day of the newest bar, at 0:00 UTC", ["exchange"], newest)
     words = "Tickers that may be expected to have new bars"
-    yield _metric("tickers", words, ["exchange"], [((name,), days.total()) for name, days in ends.items()])
+    yield _metric("tickers", words, ["exchange"], [((name,), days.all.total()) for name, days in ends.items()])
     words = "Those of them without a bar of their exchange's last session, where a calendar of it is known"
     yield _metric("tickers_behind", words, ["exchange"], behind)
 

@@ -42,12 +42,15 @@ class Stored:
             run_id=run_id,
         )
 
-    def bars(self, last: str, *tickers: str, exchange: str = "NMS") -> None:
+    def bars(self, last: str, *tickers: str, exchange: str = "NMS", quote_type: str = "EQUITY") -> None:
         for ticker in tickers:
             self.client.insert_security(ticker, ["all"])
             self.client.insert_ohlcv(ticker, make_bars(days=5, last=last))
             self.execute(
-                "UPDATE securities SET exchange = :exchange WHERE ticker = :ticker", exchange=exchange, ticker=ticker
+                "UPDATE securities SET exchange = :exchange, quote_type = :quote_type WHERE ticker = :ticker",
+                exchange=exchange,
+                quote_type=quote_type,
+                ticker=ticker,
             )
 
     def late(self, now: dt.datetime = SATURDAY, hours: float = 30) -> list[str]:
@@ -120,6 +123,28 @@ def test_bars_behind_the_exchanges_last_session_are_late_though_a_run_was_comple
     assert stored.late() == [
         "NMS: 1 of 3 tickers have a bar of 2024-03-15, the last session to be expected; 2 end on 2024-03-14"
     ]
+
+
+def test_a_funds_value_of_the_last_session_is_not_expected_yet(stored: Stored) -> None:
+    stored.run(FRIDAY)
+    stored.bars("2024-03-14", "FUND1", "FUND2", exchange="NAS", quote_type="MUTUALFUND")
+    stored.bars("2024-03-15", "ETF", exchange="NAS", quote_type="ETF")
+    assert stored.late() == []
+
+    stored.bars("2024-03-13", "FUND3", "FUND4", "FUND5", "FUND6", exchange="NAS", quote_type="MUTUALFUND")
+    assert stored.late() == [
+        "NAS: 3 of 7 tickers have a bar of 2024-03-15, the last session to be expected; 4 end on 2024-03-13"
+    ]
+
+
+def test_a_session_that_ended_minutes_before_the_run_may_be_left_out_as_delayed(stored: Stored) -> None:
+    ends = dt.datetime(2024, 3, 15, 20, tzinfo=dt.UTC)
+    stored.run(ends + dt.timedelta(minutes=44))
+    stored.bars("2024-03-14", "AAA")
+    assert stored.late() == []
+
+    stored.run(ends + dt.timedelta(minutes=45))
+    assert len(stored.late()) == 1
 
 
 def test_only_tickers_that_may_have_new_bars_are_looked_at(stored: Stored) -> None:

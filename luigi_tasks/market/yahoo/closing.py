@@ -16,8 +16,6 @@ import pandas as pd
 
 from luigi_tasks import bars, sessions
 
-DELAY = dt.timedelta(minutes=45)
-"""After a session's end: by then the answers of a delayed exchange have its close (15 to 30 minutes, and some more)."""
 AGAIN = dt.timedelta(minutes=30)
 """After which an answer out of a cache is asked for again."""
 TRUSTED = dt.timedelta(hours=24)
@@ -61,8 +59,8 @@ def unfinished(found: pd.DataFrame, meta: Mapping[str, Any], now: dt.datetime) -
 
     A session is over by the answer's own trading hours and by the exchange's calendar, where it is known, whichever is
     later; where the answer does not tell the hours, today's is not over. If the answer's market time is before the end,
-    its bar is no close: for `DELAY` after the end in any case, then for `TRUSTED` unless it is so seldom traded that
-    nothing may have happened since.
+    its bar is no close: for `sessions.DELAY` after the end in any case, then for `TRUSTED` unless it is so seldom
+    traded that nothing may have happened since.
     """
     zone = ZoneInfo(str(meta["exchangeTimezoneName"]))
     calendar, period = sessions.calendar_of(meta.get("exchangeName")), _period(meta, zone)
@@ -122,8 +120,8 @@ def _until(
     at = instant(meta.get("regularMarketTime"))
     if ends is None or at is None or at >= ends or not ends <= now < ends + TRUSTED:
         return None
-    if now < ends + DELAY:
-        return ends + DELAY
+    if now < ends + sessions.DELAY:
+        return ends + sessions.DELAY
     before = found[found["date"] < pd.Timestamp(day)].tail(_RECENT)
     return None if _may_be_quiet(before, min((ends - at) / length, 1.0)) else now + AGAIN
 
