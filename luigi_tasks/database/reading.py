@@ -87,6 +87,10 @@ class Snapshot:
             return self._of_tickers({row.ticker for row in self.memberships(groupings)})
         return self._found("later.security_id IS NULL", [])
 
+    def registered(self, tickers: Collection[str]) -> dict[str, int]:
+        """The same of those of these tickers that are registered."""
+        return self._found("s.ticker = ANY(%(tickers)s)", [name for name in tickers if storable(name) == name])
+
     def memberships(self, groupings: Collection[str] | None) -> list[Any]:
         """(ticker, grouping, valid_from, valid_to, successor) of the as-of date, by ticker and grouping; successor is
         the ticker under which its bars go on.
@@ -138,7 +142,7 @@ class Snapshot:
         return {name: column[order] for name, column in found.items()}
 
     def _of_tickers(self, wanted: set[str]) -> dict[str, int]:
-        found = self._found("s.ticker = ANY(%(tickers)s)", [name for name in wanted if storable(name) == name])
+        found = self.registered(wanted)
         unknown = sorted(wanted - set(found))
         if unknown:
             verb = "is" if len(unknown) == 1 else "are"

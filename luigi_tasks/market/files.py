@@ -47,8 +47,11 @@ _ALIASES = {
     "stock_splits": ("stock splits", "stock_splits", "splits"),
     "capital_gains": ("capital gains", "capital_gains", "capitalgains"),
 }
+_OPTIONAL = ("adj_close", "dividends", "stock_splits")
 _REQUIRED = ("date", "open", "high", "low", "close", "volume")
 _SUFFIXES = (".csv", ".txt", ".parquet")
+LACKS = "lacks"
+"""Key in a frame's `attrs` for the names of the columns that the file does not have: what stands there says nothing."""
 # Stooq's suffixes of listings whose Yahoo symbol has none.
 _HOME_SUFFIXES = (".US",)
 _ROWS_A_GROUP = 20_000
@@ -86,16 +89,24 @@ class FileSource:
             file = _files_by_ticker(self.path, self.path.stat().st_mtime_ns).get(ticker)
             if file is None:
                 raise NoSuchTicker(ticker, f"there is no file for it in {self.path}")
-            table = _read(file)
+            table = _named(str(file), _read(file))
         else:
             rows = pq.read_table(self._sorted_table(), filters=[("ticker", "=", ticker)], use_threads=False)
             table = rows.to_pandas()
             if table.empty:
                 raise NoSuchTicker(ticker, f"there are no rows for it in {self.path.name}")
         found = self._bars_from(ticker, table)
+        found.attrs[LACKS] = [name for name in _OPTIONAL if name not in table]
         day = found["date"].dt.date
         found = found[(day >= start) & (day <= end)].reset_index(drop=True)
         return found if len(found) else None
+
+    def tickers(self) -> list[str]:
+        """All that there are bars of, in alphabetical order."""
+        if self.path.is_dir():
+            return sorted(_files_by_ticker(self.path, self.path.stat().st_mtime_ns))
+        named = pq.read_table(self._sorted_table(), columns=["ticker"], use_threads=False)
+        return sorted(named["ticker"].unique().to_pylist())
 
     def metadata(self, ticker: str) -> dict[str, Any]:
         """See MarketDataSource. The row of the metadata file; just the symbol where there is no file, or no row."""
@@ -103,7 +114,7 @@ class FileSource:
         return {"symbol": ticker, **known}
 
     def _bars_from(self, ticker: str, table: pd.DataFrame) -> pd.DataFrame:
-        frame = _named(str(self.path), table)
+        frame = table.copy()
         for name in bars.AMOUNTS:
             if name not in frame:
                 frame[name] = 0.0
