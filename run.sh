@@ -17,6 +17,7 @@ usage() {
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh export [options]     prices, company data and universe as parquet or CSV files; --help says more
+./run.sh compare PATH         stored bars against a vendor's files, disagreements by kind; --help says more
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh data-docs [--run RUN] [--tickers A,B | --all]   Great Expectations' pages on a run's bars
 ./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
@@ -95,7 +96,7 @@ plan | data-docs | accept)
     python -m luigi_tasks.cli up --quiet
     exec python -m luigi_tasks.cli "$@"
     ;;
-up | down | status | report | late | metrics | psql | forget | export | retry | tickers | check | completion | backup | restore | migrate | roles)
+up | down | status | report | late | metrics | psql | forget | export | compare | retry | tickers | check | completion | backup | restore | migrate | roles)
     environment demo
     exec python -m luigi_tasks.cli "$@"
     ;;

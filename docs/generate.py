@@ -25,6 +25,7 @@ from luigi.task_register import Register
 from sqlalchemy.dialects import postgresql
 
 from luigi_tasks import settings
+from luigi_tasks.cli import comparing
 from luigi_tasks.database import embedded, schema
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger
@@ -259,7 +260,11 @@ def _errors() -> Iterator[str]:
             ("138", "ended by SIGUSR1, after the tickers that it had begun; if these were the last, the code is 0"),
         ),
     )
-    yield "The other commands of `./run.sh` exit with 0, 1 for a failure that they name, or 2 for an unknown option."
+    yield (
+        "The other commands of `./run.sh` exit with 0, 1 for a failure that they name, or 2 for an unknown option. "
+        f"`compare` exits with {comparing.DISAGREE} where bars disagree, or something that was asked for by name was "
+        f"not compared, and with {comparing.NOTHING_COMPARED} where nothing could be."
+    )
 
 
 def _families() -> list[type[luigi.Task]]:

@@ -16,6 +16,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi_tasks import services, settings
 from luigi_tasks.cli.accept import accept
 from luigi_tasks.cli.checkup import check
+from luigi_tasks.cli.comparing import compare
 from luigi_tasks.cli.completion import VARIABLE, completion, stubs
 from luigi_tasks.cli.exporting import export
 from luigi_tasks.cli.retry import retry
@@ -220,7 +221,7 @@ def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *arguments])
 
 
-for each in (status, retry, accept, export, tickers, check, completion, *stubs()):
+for each in (status, retry, accept, export, compare, tickers, check, completion, *stubs()):
     commands.add_command(each)
 
 
