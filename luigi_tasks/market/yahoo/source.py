@@ -227,7 +227,7 @@ def _action(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _reading(ticker: str) -> Iterator[None]:
     try:
         yield
-    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise AnswerNotUnderstood(ticker, f"the answer's meta or events are odd ({in_a_line(error)})") from error
 
 
