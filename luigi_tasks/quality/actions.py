@@ -30,6 +30,8 @@ NOISE_SHARE, NOISE_TIMES, NOISE_MOST = 0.9, 4.0, 5e-4
 """A source that rounds more coarsely shows it: so many times the step that this share of the bars does not exceed."""
 AMOUNT_SLACK = 0.02
 """Of a dividend: dividends are rounded, too, the smallest most. The most seen is 0.5 %, except for two of AMCR's."""
+BAD_SLACK = 0.15
+"""Of a dividend: the steps to and from a bad bar are apart by it within this."""
 
 SPLIT_LEAST = np.log(1.1)
 SPLIT_SCALES = 6.0
@@ -192,7 +194,7 @@ def judged(
     off[list(splits)] = False
     if len(paid) or off.any():
         _dividends(judgement, paid[paid > 0], step, off, set(splits), whole)
-    return judgement if any(found.values()) else None
+    return judgement if any(found.values()) or not adjusted.all() else None
 
 
 def chain_of(frame: pd.DataFrame, usable: Rows, elsewhere: pd.DataFrame | None) -> Chain:
@@ -320,7 +322,9 @@ def _dividends(judgement: Judged, paid: Rows, step: Numbers, off: Rows, splits: 
         known = np.isfinite(step)
         agrees = np.abs(implied - share) <= slack
         if waiting is not None:
-            agrees |= np.abs(implied - share * waiting) <= tolerance + AMOUNT_SLACK * share * waiting
+            as_split = np.abs(implied - share * waiting) <= tolerance + AMOUNT_SLACK * share * waiting
+            share = np.where(as_split, share * waiting, share)
+            agrees |= as_split
         none = np.abs(implied) <= tolerance
     bad = _bad_bars(step, share, off, known & ~agrees & ~chain.foreign, tolerance)
     beside = _beside(bad, len(step))
@@ -384,8 +388,8 @@ def _bad_bars(step: Numbers, share: Numbers, off: Rows, wrong: Rows, tolerance: 
             continue
         together = step[place] * step[place + 1]
         expected = (1 - share[place]) * (1 - share[place + 1])
-        room = 2 * tolerance + AMOUNT_SLACK * (share[place] + share[place + 1]) * (1 + abs(1 - step[place]))
-        # Where the share itself is of the bad close, the step past it says how bad.
+        # A share of a close that is bad itself is off by as much.
+        room = 2 * tolerance + BAD_SLACK * (share[place] + share[place + 1])
         if abs(together - expected) <= room:
             out.add(place)
     return out

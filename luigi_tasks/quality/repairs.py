@@ -65,7 +65,8 @@ def propose(
     `signs` are `suspicions.signs` of it, with the same `actions`, `context` and `whole`. Each repair is {date (ISO),
     column, rule, old (None: not known), new, evidence}, JSON values.
     """
-    if not signs.notna().to_numpy().any() or frame["date"].isna().any() or frame["date"].duplicated().any():
+    below = (frame["adj_close"] <= 0).any()
+    if not (below or signs.notna().to_numpy().any()) or frame["date"].isna().any() or frame["date"].duplicated().any():
         return []
     order = np.argsort(frame["date"].to_numpy(), kind="stable")
     frame, signs = frame.iloc[order].reset_index(drop=True), signs.iloc[order].reset_index(drop=True)
@@ -149,7 +150,7 @@ def _mend_units(book: _Book, factor: Numbers, context: pd.DataFrame | None) -> N
         left = (close[known[at - 1]], adjusted[known[at - 1]]) if at else before
         right = (close[known[at]], adjusted[known[at]]) if at < len(known) else after
         beside = [side for side in (left, right) if side is not None]
-        if not beside or (len(beside) == 1 and not _unit_at_end(frame, good, wrong, factor[row])):
+        if not beside or (len(beside) == 1 and not _unit_at_end(frame, context, good, wrong, factor[row])):
             continue
         shares = [side[1] / side[0] for side in beside]
         own = adjusted[row] / close[row]
@@ -174,12 +175,13 @@ def _mend_units(book: _Book, factor: Numbers, context: pd.DataFrame | None) -> N
     book.add(rows[too], "adj_close", _divided(adjusted[rows[too]], factor[rows[too]]), UNIT, why)
 
 
-def _unit_at_end(frame: pd.DataFrame, good: Rows, wrong: Rows, factor: float) -> bool:
+def _unit_at_end(frame: pd.DataFrame, context: pd.DataFrame | None, good: Rows, wrong: Rows, factor: float) -> bool:
     """Whether a unit that lasts to an end of the frame is one for sure: by 100 and more, with volumes as usual."""
     volume = frame["volume"].to_numpy("float64", na_value=np.nan)
-    if abs(np.log10(factor)) < 1.5 or not good.any():
+    others = volume[good] if good.any() else np.empty(0) if context is None else context["volume"].to_numpy("float64")
+    if abs(np.log10(factor)) < 1.5 or not len(others):
         return False
-    there, usual = float(np.median(volume[wrong])), float(np.median(volume[good]))
+    there, usual = float(np.median(volume[wrong])), float(np.median(others))
     return usual > 0 and 1 / CALM_VOLUME < there / usual < CALM_VOLUME
 
 

@@ -131,12 +131,13 @@ def signs(
     known = _continuous(surroundings)
     judged = _judged_units(known, place, market_price)
     # A bar in another unit would be a spike as well, and will not be stored.
-    rest = known.only(np.isnan(judged.factor))
+    clean = np.isnan(judged.factor)
+    rest = known.only(clean)
     leap = spike(rest)
     found = [
         (known, "unit_factor", judged.factor),
         (known, "unit_unclear", judged.unclear),
-        (rest, "missed_split", missed_split(rest)),
+        (rest, "missed_split", np.where(np.isnan(judged.unclear[clean]), missed_split(rest), np.nan)),
         (rest, "stale_sessions", stale_sessions(rest)),
         (rest, "spike", leap),
         (rest, "untraded_move", untraded_move(rest)),
@@ -309,13 +310,29 @@ def _continuous(bars: pd.DataFrame) -> _Bars:
     usable &= (least > 0) & (greatest < np.inf) & (stored[:, 1] >= greatest) & (stored[:, 2] <= least)
     stored, splits = stored[usable], _numbers(bars, ["stock_splits"])[usable, 0]
     log = np.log(stored[:, :4])
-    gap = log[:, 0] - _shift(log[:, 3], 1)
-    recorded = np.log(np.where((splits > 0) & (splits < np.inf), splits, 1.0))
-    room = np.minimum(np.abs(recorded) * SPLIT_SHOWN, SPLIT_SHOWN_MOST)
-    # Prices that are divided twice show it, too: the other way round.
-    shown = np.where(np.abs(gap + recorded) < room, recorded, np.where(np.abs(gap - recorded) < room, -recorded, 0.0))
-    log = log + np.cumsum(shown)[:, None]
+    log = log + np.cumsum(_shown_splits(log, splits))[:, None]
     return _Bars(np.flatnonzero(usable), stored, log[:, 0], log[:, 1], log[:, 2], log[:, 3], stored[:, 4])
+
+
+def _shown_splits(log: Numbers, splits: Numbers) -> Numbers:
+    """Of each bar, what a recorded split that the log prices do show has taken from them; 0 where there is none.
+
+    The gap shows it, and the levels before and after, lest a bad bar beside a split is taken for it. Prices that have
+    been divided twice show it, too: the other way round.
+    """
+    out = np.zeros(len(log))
+    for place in np.flatnonzero((splits > 0) & (splits < np.inf) & (splits != 1)).tolist():
+        if not place:
+            continue
+        recorded = float(np.log(splits[place]))
+        room = min(abs(recorded) * SPLIT_SHOWN, SPLIT_SHOWN_MOST)
+        before = log[max(place - SPLIT_LEVEL_BARS, 0) : place, 3]
+        after = log[place : place + SPLIT_LEVEL_BARS, 3]
+        steps = np.array([log[place, 0] - before[-1], np.median(after) - np.median(before)])
+        for taken in (recorded, -recorded):
+            if (np.abs(steps + taken) < room).all():
+                out[place] = taken
+    return out
 
 
 def _numbers(bars: pd.DataFrame, columns: list[str]) -> Numbers:

@@ -21,6 +21,8 @@ Rows = np.ndarray[Any, np.dtype[Any]]
 STEP = np.log(10.0)
 SLACK = np.log(2.0)
 """A step by 100 or more: prices move on that day, too. From 50 to 200 times is 100."""
+SLACK_MANY = np.log(1.6)
+"""The same, of a source that goes to and fro."""
 SLACK_TEN = np.log(1.3)
 """A step by ten is taken for a unit within this only: splits of 8:1 and 15:1 are none."""
 LEAP = np.log(2.0)
@@ -122,6 +124,9 @@ def _steps(prices: Numbers) -> tuple[Numbers, Rows]:
     power = np.round(difference.mean(axis=1))
     off = np.abs(difference - power[:, None]).max(axis=1)
     slack = np.where(np.abs(power) == 1, SLACK_TEN, SLACK) / STEP
+    if ((off < slack) & (power != 0)).sum() > MANY_STEPS:
+        # One that is wrong by a class would turn all bars after it round.
+        slack = np.minimum(slack, SLACK_MANY / STEP)
     out = np.zeros(len(prices))
     out[1:] = np.where(off < slack, power, 0.0)
     leap = np.zeros(len(prices), dtype=bool)
