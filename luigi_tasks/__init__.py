@@ -25,10 +25,11 @@ from luigi_tasks.tasks.validate_tickers import ValidateTickers
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
     from luigi_tasks.pipeline import YfinancePipeline
-    from luigi_tasks.reading import metadata, prices, universe
+    from luigi_tasks.reading import ContradictoryData, actions, metadata, prices, universe
 
 __all__ = [
     "CheckSource",
+    "ContradictoryData",
     "DownloadMetadata",
     "DownloadOhlcv",
     "GenerateReport",
@@ -44,6 +45,7 @@ __all__ = [
     "ValidateTickers",
     "YfinanceClient",
     "YfinancePipeline",
+    "actions",
     "metadata",
     "prices",
     "universe",
@@ -51,8 +53,10 @@ __all__ = [
 
 
 _ON_FIRST_USE = {
+    "ContradictoryData": "luigi_tasks.reading",
     "YfinanceClient": "luigi_tasks.database.client",
     "YfinancePipeline": "luigi_tasks.pipeline",
+    "actions": "luigi_tasks.reading",
     "metadata": "luigi_tasks.reading",
     "prices": "luigi_tasks.reading",
     "universe": "luigi_tasks.reading",

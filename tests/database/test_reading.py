@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from luigi_tasks import YfinanceClient, bars, metadata, prices, universe
+from luigi_tasks import ContradictoryData, YfinanceClient, actions, bars, metadata, prices, universe
 from luigi_tasks.database.bulk import fetch
 from luigi_tasks.database.client import Window
 from luigi_tasks.database.engine import engine_for
@@ -46,6 +47,55 @@ def store(database_url: str, ticker: str, as_of: dt.date, bars_of_it: pd.DataFra
     client.insert_security(ticker, ["demo"], as_of=as_of)
     asked = Window(Span(MONDAY, as_of, whole=True), as_of, **window)
     client.insert_ohlcv(ticker, bars_of_it, window=asked)
+
+
+def execute(database_url: str, statement: str, ticker: str = "ACME", **values: Any) -> None:
+    """One statement of SQL, with :id for the ticker's."""
+    with engine_for(database_url).begin() as connection:
+        number = connection.scalar(sa.text("SELECT security_id FROM securities WHERE ticker = :t"), {"t": ticker})
+        connection.execute(sa.text(statement), {"id": number, **values})
+
+
+def without_bar(database_url: str, date: dt.date, as_of: dt.date, until: dt.date | None = None, **amounts: Any) -> None:
+    """An action of ACME on a day without a bar."""
+    names, given = ", ".join(amounts), ", ".join(f":{name}" for name in amounts)
+    execute(
+        database_url,
+        f"INSERT INTO actions_without_bar (security_id, date, as_of, until, {names}) "
+        f"VALUES (:id, :date, :as_of, :until, {given})",
+        **{"date": date, "as_of": as_of, "until": until, **amounts},
+    )
+
+
+def repair(
+    database_url: str,
+    date: dt.date,
+    as_of: dt.date = THURSDAY,
+    until: dt.date | None = None,
+    ticker: str = "ACME",
+    **new: float,
+) -> None:
+    """Repaired values of a bar, by column."""
+    for column, value in new.items():
+        execute(
+            database_url,
+            "INSERT INTO repairs VALUES (:id, :date, :column, :as_of, :until, 'a_rule', NULL, :new, 'as seen')",
+            ticker,
+            date=date,
+            column=column,
+            as_of=as_of,
+            until=until,
+            new=value,
+        )
+
+
+def viewed(database_url: str, view: str, columns: list[str]) -> pd.DataFrame:
+    """What a view has, in the shape and order of `prices`."""
+    with engine_for(database_url).connect() as connection:
+        query = sa.text(f'SELECT {", ".join(columns)} FROM {view} ORDER BY ticker COLLATE "C", date')
+        found = pd.DataFrame(connection.execute(query).all(), columns=columns)
+    kinds = dict.fromkeys(columns, "float64") | {"ticker": "str", "date": "datetime64[s]", "provisional": "bool"}
+    return found.astype({name: kinds[name] for name in columns})
 
 
 @pytest.fixture
@@ -91,10 +141,251 @@ def test_the_split_of_a_bar_in_quarantine_counts(emptied_url: str) -> None:
     whole = frame(4, [100, 99, 100, 101], [100, 99, 100, 101], stock_splits=[0, 0, 4.0, 0])
     bad = whole.iloc[2:3].assign(high=1.0, broken="[]")
     store(emptied_url, "ACME", THURSDAY, whole.drop(index=2), quarantined=bad)
+    execute(emptied_url, "DELETE FROM actions_without_bar")
+    without_bar(emptied_url, WEDNESDAY, THURSDAY, stock_splits=4.0)
 
     assert prices("ACME", adjusted=False, database_url=emptied_url)["close"].tolist() == [400, 396, 101]
     at_once = prices("ACME", adjusted=False, as_of=THURSDAY, database_url=emptied_url)
     assert at_once["close"].tolist() == [400, 396, 101]
+
+
+def test_prices_as_traded_are_right_on_both_sides_of_an_action_on_a_day_without_a_bar(emptied_url: str) -> None:
+    served = frame(4, [88.28, 88.3, 0, 3.4], [88.28, 88.3, 0, 3.4], volume=400).drop(index=2)
+    store(emptied_url, "ACME", THURSDAY, served)
+    without_bar(emptied_url, WEDNESDAY, THURSDAY, stock_splits=0.04, dividends=0.5)
+
+    traded = prices("ACME", adjusted=False, database_url=emptied_url)
+
+    assert traded["close"].tolist() == pytest.approx([3.5312, 3.532, 3.4])
+    assert traded["volume"].tolist() == [10_000, 10_000, 400]
+    assert traded["stock_splits"].tolist() == [0, 0, 0], "it is on no other day than its own"
+    listed = actions("ACME", database_url=emptied_url)
+    assert listed["kind"].tolist() == ["dividend", "split"]
+    assert listed["date"].tolist() == [pd.Timestamp(WEDNESDAY)] * 2
+    assert not listed["has_bar"].any()
+    assert actions("ACME", as_of=WEDNESDAY, database_url=emptied_url).empty
+
+
+def test_what_was_traded_stays_what_it_was_when_the_bar_of_a_split_is_mended(emptied_url: str) -> None:
+    friday, monday = dt.date(2024, 6, 7), dt.date(2024, 6, 10)
+    before = pd.concat(
+        [frame(4, [120.888] * 4, [120.888] * 4), frame(1, [121], [121]).assign(date=pd.Timestamp(monday))]
+    )
+    store(emptied_url, "ACME", monday, bars.conform(before))
+    without_bar(emptied_url, friday, monday, until=dt.date(2024, 6, 11), stock_splits=10.0)
+    read: dict[str, Any] = {"adjusted": False, "wide": "close", "database_url": emptied_url}
+    then = prices("ACME", MONDAY, as_of=monday, **read)
+    assert then["ACME"].tolist() == pytest.approx([1208.88] * 4 + [121])
+
+    mended = frame(1, [121], [121], stock_splits=10.0).assign(date=pd.Timestamp(friday))
+    store(emptied_url, "ACME", dt.date(2024, 6, 11), bars.conform(pd.concat([before, mended])))
+
+    pd.testing.assert_frame_equal(prices("ACME", MONDAY, as_of=monday, **read), then, check_exact=True)
+    assert prices("ACME", **read)["ACME"].tolist() == pytest.approx([1208.88] * 4 + [121] * 2), "and it counts once"
+
+
+def test_what_both_a_bar_and_a_day_without_one_say_counts_once(split: str) -> None:
+    without_bar(split, WEDNESDAY, THURSDAY, stock_splits=4.0)
+
+    assert prices("ACME", adjusted=False, wide="close", database_url=split)["ACME"].tolist() == [400, 396, 100, 101]
+
+
+def test_the_newest_session_is_provisional_until_it_is_settled(emptied_url: str) -> None:
+    whole = frame(4, [100, 99, 100, 101], [98, 99, 100, 101], stock_splits=[0, 2.0, 0, 0])
+    for ticker in ("ACME", "OTHER"):
+        store(emptied_url, ticker, THURSDAY, whole.assign(close=whole["close"] + (ticker == "OTHER") * 0.001))
+    unsettled = "UPDATE ohlcv SET provisional = true, open = NULL, high = NULL, low = NULL, volume = NULL"
+    execute(emptied_url, f"{unsettled} WHERE security_id = :id AND date = '2024-06-06'")
+
+    for adjusted, first in ((True, 98.0), ("splits", 100.0), (False, 200.0)):
+        read = prices("ACME", adjusted=adjusted, database_url=emptied_url)  # type: ignore[arg-type]
+        assert read["close"].tolist()[::3] == [first, 101]
+        assert read["provisional"].tolist() == [False, False, False, True]
+        assert read.loc[3, ["open", "high", "low", "volume"]].isna().all()
+        assert read["volume"].tolist()[1:3] == [1_000_000] * 2
+        assert (str(read.dtypes["volume"]), str(read.dtypes["provisional"])) == ("float64", "bool")
+    final = prices(final_only=True, database_url=emptied_url)
+    assert final.groupby("ticker").size().to_dict() == {"ACME": 3, "OTHER": 4}
+    assert str(final.dtypes["volume"]) == "int64"
+    volumes = prices(wide="volume", database_url=emptied_url)
+    assert volumes["OTHER"].tolist() == [1_000_000] * 4
+    assert np.isnan(volumes["ACME"].iloc[-1])
+    assert len(prices("ACME", wide="close", final_only=True, database_url=emptied_url)) == 3
+
+    execute(emptied_url, "UPDATE ohlcv SET settled_as_of = '2024-06-07' WHERE security_id = :id", "OTHER")
+    then = prices("OTHER", as_of=THURSDAY, database_url=emptied_url)
+    assert then["provisional"].all(), "as of Thursday nobody had seen it again"
+    assert not prices("OTHER", as_of="2024-06-07", database_url=emptied_url)["provisional"].any()
+    assert not prices("OTHER", database_url=emptied_url)["provisional"].any()
+
+
+def test_a_dividend_in_another_currency_is_no_number_among_those_of_the_prices(emptied_url: str) -> None:
+    store(emptied_url, "ACME", THURSDAY, frame(4, [100, 99, 100, 101], [98, 99, 100, 101], dividends=[0, 1.5, 0, 2]))
+    execute(emptied_url, "UPDATE securities SET currency = 'GBp'")
+    execute(emptied_url, "UPDATE ohlcv SET dividend_currency = 'USD' WHERE date = '2024-06-04'")
+    execute(emptied_url, "UPDATE ohlcv SET capital_gains = 0.25, stock_splits = 2 WHERE date = '2024-06-06'")
+
+    for adjusted, paid, gains in ((True, 2, 0.25), ("splits", 2, 0.25), (False, 2, 0.25)):
+        read = prices("ACME", adjusted=adjusted, database_url=emptied_url)  # type: ignore[arg-type]
+        assert read["dividends"].fillna(-1).tolist() == [0, -1, 0, paid]
+        assert read["capital_gains"].tolist() == [0, 0, 0, gains]
+    assert prices("ACME", wide="capital_gains", database_url=emptied_url)["ACME"].tolist() == [0, 0, 0, 0.25]
+    listed = actions("ACME", database_url=emptied_url)
+    assert listed.drop(columns="date").to_dict("split")["data"] == [
+        ["ACME", "dividend", 1.5, "USD", True],
+        ["ACME", "capital_gain", 0.25, "GBp", True],
+        ["ACME", "dividend", 2.0, "GBp", True],
+        ["ACME", "split", 2.0, pytest.approx(np.nan, nan_ok=True), True],
+    ]
+    kinds = ["str", "datetime64[s]", "str", "float64", "str", "bool"]
+    assert list(map(str, listed.dtypes)) == kinds
+    assert list(map(str, actions("ACME", end=MONDAY, database_url=emptied_url).dtypes)) == kinds
+    with engine_for(emptied_url).connect() as connection:
+        found = connection.execute(
+            sa.text("SELECT ticker, kind, amount, has_bar FROM corporate_actions ORDER BY date, kind")
+        )
+        assert list(map(tuple, found)) == list(
+            listed[["ticker", "kind", "amount", "has_bar"]].itertuples(index=False, name=None)
+        )
+
+    repair(emptied_url, TUESDAY, dividends=118.0)
+    assert prices("ACME", repaired=True, database_url=emptied_url)["dividends"].tolist() == [0, 118, 0, 2]
+    traded = prices("ACME", repaired=True, adjusted=False, database_url=emptied_url)
+    assert traded["dividends"].tolist() == [0, 236, 0, 2]
+
+
+def test_repairs_take_the_place_of_what_is_served(emptied_url: str) -> None:
+    nan = float("nan")
+    served = frame(4, [2812.0, 2816.0, 705, 706], [nan, 704, 705, 706], stock_splits=[0, 0, 4.0, 0], volume=250)
+    store(emptied_url, "ACME", THURSDAY, served)
+    store(emptied_url, "OTHER", THURSDAY, frame(4, [1, 2, 3, 4], [1, 2, 3, 4]))
+    for day, close in ((MONDAY, 703.0), (TUESDAY, 704.0)):
+        mended_day = {"open": close, "high": close + 1, "low": close - 1, "close": close, "adj_close": close - 3}
+        for column, value in (mended_day | {"volume": 1000}).items():
+            repair(emptied_url, day, **{column: value})  # type: ignore[arg-type]
+    repair(emptied_url, dt.date(2024, 6, 7), open=1.0)
+
+    mended = prices(adjusted=False, repaired=True, database_url=emptied_url)
+
+    assert mended["close"].tolist() == [2812, 2816, 705, 706, 1, 2, 3, 4], "as traded, since the split counts once"
+    assert mended["volume"].tolist() == [250] * 4 + [1_000_000] * 4
+    assert prices("ACME", adjusted="splits", repaired=True, wide="high", database_url=emptied_url)["ACME"].tolist() == [
+        704, 705, pytest.approx(712.05), pytest.approx(713.06)
+    ]  # fmt: skip
+    assert prices("ACME", repaired=True, database_url=emptied_url)["close"].tolist() == [700, 701, 705, 706]
+    with pytest.warns(ContradictoryData), pytest.raises(AdjustmentUnknown, match=r"^ACME: "):
+        prices("ACME", database_url=emptied_url)
+    assert prices("ACME", as_of=THURSDAY, repaired=True, wide="open", database_url=emptied_url)["ACME"].iloc[0] == 700
+    execute(emptied_url, "UPDATE repairs SET until = '2024-06-07' WHERE \"column\" = 'adj_close'")
+    then = prices("ACME", as_of=THURSDAY, repaired=True, wide="close", database_url=emptied_url)
+    assert then["ACME"].tolist() == [700, 701, 705, 706], "as of Thursday they held"
+    with pytest.raises(AdjustmentUnknown):
+        prices("ACME", repaired=True, database_url=emptied_url)
+
+
+def test_a_bar_in_quarantine_that_can_be_mended_is_there(emptied_url: str) -> None:
+    whole = frame(4, [100, 99, 100, 101], [98, 99, 100, 101], dividends=[0, 2.0, 0, 0])
+    bad = whole.iloc[[1, 2]].assign(close=[9900, -1], open=[9900, -1], volume=[7.0, -5], broken="[]")
+    store(emptied_url, "ACME", THURSDAY, whole.drop(index=[1, 2]), quarantined=bad)
+    execute(emptied_url, "DELETE FROM actions_without_bar")
+    without_bar(emptied_url, TUESDAY, THURSDAY, dividends=2.0)
+    repair(emptied_url, TUESDAY, open=99.0, close=99.0)
+    repair(emptied_url, WEDNESDAY, open=100.0)
+    read: dict[str, Any] = {"adjusted": "splits", "database_url": emptied_url}
+
+    mended = prices(repaired=True, **read)
+
+    assert mended["date"].dt.date.tolist() == [MONDAY, TUESDAY, THURSDAY], "a close that is not mended is none"
+    assert mended.iloc[1, 2:].tolist() == [99, pytest.approx(99.99), pytest.approx(98.01), 99, 7, 2, 0, 0, False]
+    assert prices(repaired=True, wide="dividends", **read)["ACME"].tolist() == [0, 2, 0]
+    assert prices(repaired=True, start=WEDNESDAY, **read)["date"].dt.date.tolist() == [THURSDAY]
+    assert prices(repaired=True, database_url=emptied_url)["close"].tolist() == [98, 99, 101]
+    execute(emptied_url, "UPDATE repairs SET until = '2024-06-07'")
+    execute(emptied_url, "DELETE FROM quarantined_bars")
+    then = prices(repaired=True, as_of=THURSDAY, **read)
+    assert then["close"].tolist() == [100, 99, 101]
+    assert then.loc[1, ["high", "volume"]].isna().all(), "quarantine has no history"
+    assert len(prices(repaired=True, **read)) == 2
+    execute(emptied_url, "UPDATE ohlcv SET provisional = true WHERE date = '2024-06-06'")
+    repair(emptied_url, THURSDAY, close=102.0)
+    assert prices(repaired=True, final_only=True, **read)["date"].dt.date.tolist() == [MONDAY]
+
+
+def test_who_reads_contradictory_data_without_repairs_is_told(split: str) -> None:
+    store(split, "FINE", THURSDAY, frame(4, [7, 8, 9, 10], [7, 8, 9, 10]))
+    repair(split, TUESDAY, as_of=THURSDAY, close=98.0, adj_close=97.0)
+    read: dict[str, Any] = {"database_url": split}
+
+    with pytest.warns(ContradictoryData) as told:
+        prices(**read)
+    assert len(told) == 1
+    assert str(told[0].message) == (
+        "2 values of ACME contradict what else the source says; repaired=True gives them mended, and ./run.sh report "
+        "says why"
+    )
+    assert told[0].filename == __file__
+    with pytest.warns(ContradictoryData, match="^a value of ACME contradicts"):
+        prices(adjusted="splits", **read)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prices(repaired=True, **read)
+        prices("FINE", **read)
+        prices(start=WEDNESDAY, **read)
+        prices(as_of=TUESDAY, **read)
+        prices(wide="volume", **read)
+        execute(split, "UPDATE repairs SET until = '2024-06-07'")
+        prices(**read)
+    with pytest.warns(ContradictoryData):
+        prices(as_of=THURSDAY, **read)
+
+
+def test_many_repairs_meet_their_bars(emptied_url: str) -> None:
+    client = YfinanceClient(emptied_url)
+    made = {ticker: make_bars(days=300, seed=number) for number, ticker in enumerate(("ZZ", "^A", "B.C", "A"))}
+    for ticker, whole in made.items():
+        client.insert_security(ticker, [])
+        client.insert_ohlcv(ticker, whole)
+    doubled = """
+        INSERT INTO repairs SELECT security_id, date, c.name, '2024-03-15', NULL, 'unit', 0, c.value * 2.7, 'even'
+        FROM ohlcv, LATERAL (VALUES ('open', open), ('high', high), ('low', low), ('close', close), ('volume', volume),
+            ('adj_close', adj_close), ('dividends', 1)) AS c (name, value)
+        WHERE CAST(date AS text) ~ '[02468]$'
+    """
+    execute(emptied_url, doubled)
+    # Some of them are of bars that are not stored; others of what is not settled, or paid in another currency.
+    execute(
+        emptied_url,
+        "INSERT INTO quarantined_bars "
+        "(security_id, date, number, open, high, low, close, adj_close, volume, broken, as_of) "
+        "SELECT security_id, date, 0, 1, 'NaN', -2, 3, 0.1 + 0.2, 2.5, '[]', as_of FROM ohlcv "
+        "WHERE date > '2024-02-20'",
+    )
+    execute(emptied_url, "DELETE FROM ohlcv WHERE date BETWEEN '2024-02-21' AND '2024-03-01'")
+    execute(emptied_url, "DELETE FROM repairs WHERE date > '2024-02-20' AND \"column\" <> 'close'")
+    execute(emptied_url, "UPDATE ohlcv SET provisional = true, open = NULL, volume = NULL WHERE date > '2024-03-13'")
+    execute(emptied_url, "UPDATE ohlcv SET dividend_currency = 'USD', dividends = 3 WHERE date < '2023-03-01'")
+    execute(
+        emptied_url,
+        "INSERT INTO actions_without_bar SELECT security_id, '2024-02-22', as_of, NULL, 0.3, 2, 0.7, NULL FROM ohlcv "
+        "WHERE date = '2024-03-15'",
+    )
+    columns = ["ticker", "date", "open", "high", "low", "close", "volume", "dividends", "stock_splits", "capital_gains"]
+
+    read = prices(adjusted="splits", repaired=True, database_url=emptied_url)
+
+    expected = viewed(emptied_url, "prices_repaired", [*columns, "provisional"])
+    pd.testing.assert_frame_equal(read, expected, check_exact=True)
+    everyone = pd.concat(whole.assign(ticker=ticker) for ticker, whole in made.items()).set_index(["ticker", "date"])
+    ratio = read.set_index(["ticker", "date"])["close"] / everyone["close"]
+    even = ratio.index.get_level_values("date").day % 2 == 0
+    gone = (ratio.index.get_level_values("date") >= "2024-02-21") & (
+        ratio.index.get_level_values("date") <= "2024-03-01"
+    )
+    assert ratio[even].tolist() == pytest.approx([2.7] * int(even.sum()))
+    assert ratio[~even & ~gone].tolist() == [1] * int((~even & ~gone).sum())
+    assert ratio[~even & gone].isna().all()
+    assert read["dividends"].isna().sum() > 20
+    assert read["high"].isna().sum() == 3 * 4
 
 
 def test_each_security_has_its_own_splits(emptied_url: str) -> None:
@@ -134,18 +425,19 @@ def test_the_view_and_python_tell_the_same_to_the_last_digit(emptied_url: str) -
         # Where the close is the highest or lowest price, the last digit decides.
         made["high"], made["low"] = made[["open", "close"]].max(axis=1), made[["open", "close"]].min(axis=1)
         client.insert_ohlcv(ticker, made)
-    columns = ["ticker", "date", "open", "high", "low", "close", "volume"]
+    for name, ticker in (("open", "A"), ("high", "B.C"), ("low", "ZZ"), ("volume", "B-C")):
+        broken = f"UPDATE ohlcv SET provisional = true, {name} = NULL WHERE security_id = :id AND date > '2024-03-13'"
+        execute(emptied_url, broken, ticker)
+    columns = ["ticker", "date", "open", "high", "low", "close", "volume", "provisional"]
 
     read = prices(database_url=emptied_url)
 
-    with engine_for(emptied_url).connect() as connection:
-        query = sa.text(f'SELECT {", ".join(columns)} FROM prices_adjusted ORDER BY ticker COLLATE "C", date')
-        viewed = pd.DataFrame(connection.execute(query).all(), columns=columns)
-    viewed = viewed.astype({"ticker": "str", "date": "datetime64[s]"})
-    pd.testing.assert_frame_equal(read[columns], viewed, check_exact=True)
+    pd.testing.assert_frame_equal(read[columns], viewed(emptied_url, "prices_adjusted", columns), check_exact=True)
     assert len(read) == 1500
-    top = np.maximum(read["open"], read["close"])
-    assert ((read["high"] >= top) & (read["low"] <= read[["open", "close"]].min(axis=1))).all(), "a bar stays a bar"
+    assert read[["open", "high", "low", "volume"]].isna().sum().tolist() == [2] * 4
+    known = read.dropna()
+    top = np.maximum(known["open"], known["close"])
+    assert ((known["high"] >= top) & (known["low"] <= known[["open", "close"]].min(axis=1))).all(), "a bar stays a bar"
 
 
 def test_many_tickers_are_read_in_parts_without_losing_one(emptied_url: str) -> None:
@@ -212,7 +504,7 @@ def test_the_shapes_are_those_documented(split: str) -> None:
 
     numbers = dict.fromkeys(["open", "high", "low", "close"], "float64")
     expected = {"ticker": "str", "date": "datetime64[s]", **numbers, "volume": "int64"}
-    expected |= {"dividends": "float64", "stock_splits": "float64"}
+    expected |= dict.fromkeys(["dividends", "stock_splits", "capital_gains"], "float64") | {"provisional": "bool"}
     assert {name: str(kind) for name, kind in long.dtypes.items()} == expected
     assert long["date"].dt.date.tolist() == [TUESDAY, WEDNESDAY]
     assert isinstance(wide.index, pd.DatetimeIndex)
@@ -270,6 +562,8 @@ def test_a_renamed_ticker_has_the_bars_of_its_new_name_once_there_are_some(empti
 
     assert prices("OLD", **read)["OLD"].tolist() == [25, 25.5, 26, 27], "the whole series, under the name asked for"
     assert prices(["OLD", "NEW"], **read).shape == (4, 2)
+    assert actions(["OLD", "NEW"], database_url=emptied_url)["ticker"].tolist() == ["NEW", "OLD"]
+    assert actions(database_url=emptied_url)["ticker"].tolist() == ["NEW"]
     assert prices(["OLD", "NEW"], adjusted=False, database_url=emptied_url)["close"].tolist() == [50, 51, 26, 27] * 2
     assert prices(**read).columns.tolist() == ["NEW", "SOME"], "of all, none is there twice"
     assert prices(**read, as_of=TUESDAY)["OLD"].tolist() == [50, 51], "on Tuesday nobody knew"
@@ -303,6 +597,7 @@ def test_company_data_is_the_newest_as_of_the_date_one_row_a_ticker(emptied_url:
         client.insert_security(ticker, [])
     for day, sector in ((MONDAY, "Energy"), (WEDNESDAY, "Utilities")):
         client.insert_metadata("AAA", {"sector": sector, "marketCap": 3e9, "x": 1}, as_of=day)
+    execute(emptied_url, "UPDATE security_metadata SET market_cap_currency = 'GBP'")
 
     now, then = metadata(database_url=emptied_url), metadata("AAA", as_of=TUESDAY, database_url=emptied_url)
 
@@ -312,6 +607,8 @@ def test_company_data_is_the_newest_as_of_the_date_one_row_a_ticker(emptied_url:
     assert then["sector"].tolist() == ["Energy"]
     assert then["as_of"].tolist() == [pd.Timestamp(MONDAY)]
     assert str(now.dtypes["market_cap"]) == "float64"
+    assert now["market_cap_currency"].iloc[0] == "GBP"
+    assert now.columns.tolist().index("market_cap_currency") == now.columns.tolist().index("market_cap") + 1
     with engine_for(emptied_url).connect() as connection:
         rows = connection.execute(sa.text("SELECT ticker, sector, answer->>'x' FROM latest_metadata ORDER BY ticker"))
         assert list(map(tuple, rows)) == [("AAA", "Utilities", "1"), ("NONE", None, None)]

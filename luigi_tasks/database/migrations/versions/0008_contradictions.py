@@ -201,61 +201,74 @@ FROM ohlcv AS o JOIN current_securities AS s USING (security_id);
 COMMENT ON VIEW prices_adjusted IS
     'Daily bars adjusted for splits and dividends, volume for splits; prices are NULL where the source does not say';
 
--- The stored bars with the repairs that hold, and bars in quarantine that a repair mends.
+-- The stored bars with the repairs that hold, and bars in quarantine that a repair mends. What breaks a rule there may
+-- be no number that a price can be; the actions of their days are those without a bar. LATERAL: to ask for one ticker
+-- is to look at its bars alone, which a join to a UNION would not do.
 CREATE VIEW ohlcv_repaired AS
-WITH mended AS (
-    SELECT security_id, date,
-        max(new) FILTER (WHERE "column" = 'open') AS open,
-        max(new) FILTER (WHERE "column" = 'high') AS high,
-        max(new) FILTER (WHERE "column" = 'low') AS low,
-        max(new) FILTER (WHERE "column" = 'close') AS close,
-        max(new) FILTER (WHERE "column" = 'adj_close') AS adj_close,
-        max(new) FILTER (WHERE "column" = 'volume') AS volume,
-        max(new) FILTER (WHERE "column" = 'dividends') AS dividends
-    FROM repairs WHERE until IS NULL GROUP BY security_id, date
-), served AS (
-    SELECT security_id, date, open, high, low, close, adj_close, volume::double precision AS volume, dividends,
-        stock_splits, capital_gains, dividend_currency, provisional
-    FROM ohlcv
+SELECT of_it.security_id, bar.*
+FROM securities AS of_it CROSS JOIN LATERAL (
+    WITH mended AS (
+        SELECT date,
+            max(new) FILTER (WHERE "column" = 'open') AS open,
+            max(new) FILTER (WHERE "column" = 'high') AS high,
+            max(new) FILTER (WHERE "column" = 'low') AS low,
+            max(new) FILTER (WHERE "column" = 'close') AS close,
+            max(new) FILTER (WHERE "column" = 'adj_close') AS adj_close,
+            round(max(new) FILTER (WHERE "column" = 'volume'))::bigint AS volume,
+            max(new) FILTER (WHERE "column" = 'dividends') AS dividends
+        FROM repairs WHERE security_id = of_it.security_id AND until IS NULL GROUP BY date
+    )
+    SELECT o.date,
+        coalesce(m.open, o.open) AS open, coalesce(m.high, o.high) AS high, coalesce(m.low, o.low) AS low,
+        coalesce(m.close, o.close) AS close, coalesce(m.adj_close, o.adj_close) AS adj_close,
+        coalesce(m.volume, o.volume) AS volume, coalesce(m.dividends, o.dividends) AS dividends, o.stock_splits,
+        o.capital_gains, CASE WHEN m.dividends IS NULL THEN o.dividend_currency END AS dividend_currency,
+        o.provisional, m.date IS NOT NULL AS repaired
+    FROM ohlcv AS o LEFT JOIN mended AS m ON m.date = o.date
+    WHERE o.security_id = of_it.security_id
     UNION ALL
-    SELECT q.security_id, q.date, q.open, q.high, q.low, q.close, q.adj_close, q.volume, coalesce(q.dividends, 0),
-        coalesce(q.stock_splits, 0), coalesce(q.capital_gains, 0), q.dividend_currency, q.provisional
-    FROM quarantined_bars AS q JOIN mended AS m USING (security_id, date)
-    WHERE q.number = 0 AND m.close IS NOT NULL
-        AND NOT EXISTS (SELECT FROM ohlcv AS o WHERE o.security_id = q.security_id AND o.date = q.date)
-)
-SELECT s.security_id, s.date,
-    coalesce(m.open, s.open) AS open, coalesce(m.high, s.high) AS high, coalesce(m.low, s.low) AS low,
-    coalesce(m.close, s.close) AS close, coalesce(m.adj_close, s.adj_close) AS adj_close,
-    round(coalesce(m.volume, s.volume))::bigint AS volume, coalesce(m.dividends, s.dividends) AS dividends,
-    s.stock_splits, s.capital_gains, CASE WHEN m.dividends IS NULL THEN s.dividend_currency END AS dividend_currency,
-    s.provisional, m.security_id IS NOT NULL AS repaired
-FROM served AS s LEFT JOIN mended AS m USING (security_id, date);
+    SELECT m.date,
+        coalesce(m.open, CASE WHEN q.open > 0 AND q.open < 'Infinity' THEN q.open END),
+        coalesce(m.high, CASE WHEN q.high > 0 AND q.high < 'Infinity' THEN q.high END),
+        coalesce(m.low, CASE WHEN q.low > 0 AND q.low < 'Infinity' THEN q.low END),
+        m.close,
+        coalesce(m.adj_close, CASE WHEN q.adj_close > 0 AND q.adj_close < 'Infinity' THEN q.adj_close END),
+        coalesce(m.volume, CASE WHEN q.volume >= 0 AND q.volume < 1e18 THEN round(q.volume)::bigint END),
+        coalesce(m.dividends, a.dividends, 0), coalesce(a.stock_splits, 0), coalesce(a.capital_gains, 0),
+        CASE WHEN m.dividends IS NULL THEN a.dividend_currency END, coalesce(q.provisional, false), true
+    FROM mended AS m
+    LEFT JOIN quarantined_bars AS q ON q.security_id = of_it.security_id AND q.date = m.date AND q.number = 0
+    LEFT JOIN actions_without_bar AS a
+        ON a.security_id = of_it.security_id AND a.date = m.date AND a.until IS NULL
+    WHERE m.close IS NOT NULL
+        AND NOT EXISTS (SELECT FROM ohlcv AS o WHERE o.security_id = of_it.security_id AND o.date = m.date)
+) AS bar;
 COMMENT ON VIEW ohlcv_repaired IS
     'The bars of ohlcv, and bars in quarantine that can be mended, with the values of repairs in place of the served';
 
 CREATE VIEW prices_repaired AS
-SELECT s.ticker, o.date, o.open, o.high, o.low, o.close, o.adj_close, o.volume, o.dividends, o.dividend_currency,
-    o.stock_splits, o.capital_gains, o.provisional, o.repaired
+SELECT s.ticker, o.date, o.open, o.high, o.low, o.close, o.adj_close, o.volume,
+    CASE WHEN o.dividend_currency IS NULL THEN o.dividends END AS dividends, o.stock_splits, o.capital_gains,
+    o.provisional, o.repaired
 FROM ohlcv_repaired AS o JOIN current_securities AS s USING (security_id);
-COMMENT ON VIEW prices_repaired IS 'Daily bars adjusted for splits, with repairs; adj_close for dividends, too';
+COMMENT ON VIEW prices_repaired IS
+    'Daily bars adjusted for splits, with repairs; a dividend in another currency than the prices is NULL';
 
 CREATE VIEW corporate_actions AS
-WITH every AS (
-    SELECT security_id, date, dividends, dividend_currency, stock_splits, capital_gains, as_of, true AS has_bar
-    FROM ohlcv WHERE dividends <> 0 OR stock_splits <> 0 OR capital_gains <> 0
-    UNION ALL
-    SELECT security_id, date, dividends, dividend_currency, stock_splits, capital_gains, as_of, false
-    FROM actions_without_bar WHERE until IS NULL
-)
 SELECT s.ticker, e.date, kinds.kind, kinds.amount,
     CASE kinds.kind
         WHEN 'dividend' THEN coalesce(e.dividend_currency, of_it.currency) WHEN 'capital_gain' THEN of_it.currency
     END AS currency,
     e.has_bar, e.as_of
-FROM every AS e
-JOIN current_securities AS s USING (security_id)
+FROM current_securities AS s
 JOIN securities AS of_it USING (security_id)
+CROSS JOIN LATERAL (
+    SELECT date, dividends, dividend_currency, stock_splits, capital_gains, as_of, true AS has_bar FROM ohlcv AS o
+    WHERE o.security_id = of_it.security_id AND (dividends <> 0 OR stock_splits <> 0 OR capital_gains <> 0)
+    UNION ALL
+    SELECT date, dividends, dividend_currency, stock_splits, capital_gains, as_of, false FROM actions_without_bar AS a
+    WHERE a.security_id = of_it.security_id AND until IS NULL
+) AS e
 CROSS JOIN LATERAL (VALUES
     ('dividend', e.dividends), ('split', e.stock_splits), ('capital_gain', e.capital_gains)
 ) AS kinds (kind, amount)
