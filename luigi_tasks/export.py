@@ -1,6 +1,7 @@
 """The stored data as files for DuckDB, polars and the like, in a folder that is there whole or not at all.
 
 FOLDER/prices/year=2024/prices.parquet   the year's bars, by ticker and date
+FOLDER/actions.parquet                   dividends, splits and capital gains of the same days
 FOLDER/metadata.parquet                  the newest company data, one row a ticker
 FOLDER/universe.parquet                  who was in which grouping, from when until when
 FOLDER/export.json                       what was asked for, and what it is
@@ -41,8 +42,9 @@ _ABOUT = "export.json"
 def export(folder: Path, request: Request, database_url: str, form: Format = "parquet") -> dict[str, Any]:
     """Write what is asked for, of one moment, into the folder; an export that is there is replaced once this is whole.
 
-    Returns what is written to export.json: {written_at, as_of, adjusted, start, end, format, tickers, bars,
-    first_session, last_session, memberships}. Some tickers at a time are in memory.
+    Returns what is written to export.json: {written_at, as_of, start, end, adjusted, repaired, final_only, format,
+    tickers, bars, first_session, last_session, contradicted, actions, memberships}; contradicted is {ticker: how many
+    of its values have a repair}, whether that was asked for or not. Some tickers at a time are in memory.
 
     Raises:
         ConfigurationError: the folder holds something that is no export.
@@ -57,11 +59,16 @@ def export(folder: Path, request: Request, database_url: str, form: Format = "pa
         about = {
             "written_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             **{name: str(day) if (day := getattr(request, name)) else None for name in ("as_of", "start", "end")},
-            "adjusted": request.adjusted,
+            **{name: getattr(request, name) for name in ("adjusted", "repaired", "final_only")},
             "format": form,
             "tickers": len(found),
             **_write_prices(new / "prices", request.frames(stored, found), form),
+            "contradicted": request.contradicted(stored, found),
         }
+        with _Writer(new / f"actions.{form}") as happened:
+            acted = request.actions(stored, found)
+            happened.write(_as_arrow(acted))
+        about["actions"] = len(acted)
         with _Writer(new / f"metadata.{form}") as company:
             company.write(_as_arrow(company_frame(stored, found)))
         listed = universe_frame(stored.every_membership())

@@ -30,6 +30,8 @@ def _separated(context: click.Context, parameter: click.Parameter, value: str | 
     help="For splits and dividends (the default), for splits only, or as traded.",
 )
 @click.option("--as-of", help="The bars as they were known after the run of that date.")
+@click.option("--repaired", is_flag=True, help="With values mended where the source contradicts itself.")
+@click.option("--final-only", is_flag=True, help="Without the newest session where the source may still settle it.")
 @click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", help="Of the files.")
 def export(
     to: Path | None,
@@ -39,16 +41,20 @@ def export(
     end: str | None,
     adjusted: str,
     as_of: str | None,
+    repaired: bool,
+    final_only: bool,
     form: Literal["parquet", "csv"],
 ) -> None:
-    """Write prices, company data and universe to files that DuckDB, polars and others read: docs/reading.md."""
+    """Write prices, corporate actions, company data and universe to files: docs/reading.md."""
     from luigi_tasks import export as exporting
-    from luigi_tasks.reading import Adjusted, Request
+    from luigi_tasks.reading import Adjusted, Request, contradiction
 
     ways: dict[str, Adjusted] = {"dividends": True, "splits": "splits", "no": False}
-    request = Request(start, end, ways[adjusted], as_of, tickers, groupings)
+    request = Request(start, end, ways[adjusted], as_of, tickers, groupings, repaired=repaired, final_only=final_only)
     chosen = settings.load()
     folder = to or chosen.root / "export"
     about = exporting.export(folder, request, embedded.url(chosen), form)
     days = f", {about['first_session']} to {about['last_session']}" if about["bars"] else ""
     click.echo(f"{about['bars']:,} bars of {about['tickers']:,} tickers{days}: {folder}")
+    if about["contradicted"] and not repaired:
+        click.echo(f"{contradiction(about['contradicted'])}; --repaired exports them mended", err=True)

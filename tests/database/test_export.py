@@ -17,15 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from luigi_tasks import YfinanceClient, metadata, prices, universe
+from luigi_tasks import YfinanceClient, actions, metadata, prices, universe
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.errors import AdjustmentUnknown, ConfigurationError, SecurityNotFound, StoreUnwritable
 from luigi_tasks.export import export
+from luigi_tasks.reading import COLUMNS as READ
 from luigi_tasks.reading import Request
 from tests.conftest import make_bars
 from tests.workspace import Workspace
 
-COLUMNS = ["ticker", "date", "open", "high", "low", "close", "volume", "dividends", "stock_splits"]
+COLUMNS = ["ticker", "date", *READ]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_duckdb_polars_and_pandas_read_what_the_functions_give(filled: str, tmp_
     about = export(folder, Request(), filled)
 
     years = [f"prices/year={year}/prices.parquet" for year in (2022, 2023, 2024)]
-    assert entries(folder) == ["export.json", "metadata.parquet", *years, "universe.parquet"]
+    assert entries(folder) == ["actions.parquet", "export.json", "metadata.parquet", *years, "universe.parquet"]
     expected = prices(database_url=filled)
     ordered = f"SELECT {', '.join(COLUMNS)} FROM '{folder}/prices/*/*.parquet' ORDER BY ticker, date"
     in_duckdb = duckdb.execute(ordered).df().astype(expected.dtypes)
@@ -73,6 +74,12 @@ def test_duckdb_polars_and_pandas_read_what_the_functions_give(filled: str, tmp_
         "first_session": str(expected["date"].min().date()),
         "last_session": "2024-03-15",
         "adjusted": True,
+    }
+    assert {name: about[name] for name in ("repaired", "final_only", "contradicted", "actions")} == {
+        "repaired": False,
+        "final_only": False,
+        "contradicted": {},
+        "actions": 0,
     }
 
 
@@ -103,6 +110,47 @@ def test_csv_has_the_same_to_the_last_digit(filled: str, tmp_path: Path) -> None
     expected = prices(["^CCC", "AAA"], "2023-03-01", "2024-02-29", adjusted="splits", database_url=filled)
     pd.testing.assert_frame_equal(read.astype(expected.dtypes), expected, check_exact=True)
     assert set(pd.read_csv(tmp_path / "export/universe.csv")["ticker"]) == {"^CCC", "AAA"}
+
+
+CONTRADICTED = """
+    INSERT INTO repairs SELECT security_id, '2024-03-14', 'close', '2024-03-15', NULL, 'unit', close, 7, 'as seen'
+    FROM securities JOIN ohlcv USING (security_id) WHERE ticker = 'BBB' AND date = '2024-03-14';
+    UPDATE ohlcv SET provisional = true, volume = NULL, high = NULL WHERE date = '2024-03-15';
+    UPDATE ohlcv SET volume = 9007199254740993, dividends = 2, dividend_currency = 'USD' WHERE date = '2022-12-30';
+    INSERT INTO actions_without_bar (security_id, date, as_of, stock_splits)
+    SELECT security_id, '2023-01-01', '2024-03-15', 3 FROM securities WHERE ticker = 'AAA';
+"""
+
+
+def test_what_is_not_known_is_null_and_volumes_are_whole_numbers_in_every_file(filled: str, tmp_path: Path) -> None:
+    with engine_for(filled).begin() as connection:
+        connection.execute(sa.text(CONTRADICTED))
+
+    served = export(tmp_path / "served", Request(adjusted="splits"), filled)
+    mended = export(tmp_path / "mended", Request(adjusted="splits", repaired=True, final_only=True), filled)
+
+    read = pq.read_table(tmp_path / "served/prices/year=2024").to_pylist()
+    last = [row for row in read if row["ticker"] == "BBB"][-2:]
+    assert [row["provisional"] for row in last] == [False, True]
+    assert (last[1]["volume"], last[1]["high"]) == (None, None)
+    assert last[0]["close"] != 7
+    paid = duckdb.execute(
+        f"SELECT volume, dividends, typeof(volume) FROM '{tmp_path}/served/prices/*/*.parquet' "
+        "WHERE date = '2022-12-30'"
+    )
+    assert paid.fetchall() == [(9007199254740993, None, "BIGINT")] * 3
+    in_files = pd.read_parquet(tmp_path / "served/actions.parquet")
+    known = actions(database_url=filled)
+    assert in_files.drop(columns="date").astype({"currency": "str"}).equals(known.drop(columns="date"))
+    assert in_files["kind"].tolist() == ["dividend", "split", "dividend", "dividend"]
+    assert {name: served[name] for name in ("contradicted", "actions", "repaired")} == {
+        "contradicted": {"BBB": 1},
+        "actions": 4,
+        "repaired": False,
+    }
+    assert (mended["repaired"], mended["final_only"], mended["bars"]) == (True, True, served["bars"] - 3)
+    at_last = pq.read_table(tmp_path / "mended/prices/year=2024").to_pylist()
+    assert [row["close"] for row in at_last if row["ticker"] == "BBB"][-1] == 7
 
 
 @pytest.mark.parametrize(
@@ -173,12 +221,18 @@ def test_the_command_writes_and_says_what_and_where(workspace: Workspace, filled
     workspace.database_url = filled
 
     done = workspace.command("export", "--groupings", "odd", "--adjusted", "splits", "--end", "2024-03-01")
+    written = set(duckdb.execute(f"SELECT ticker FROM '{workspace.store}/export/prices/*/*.parquet'").df()["ticker"])
+    with engine_for(filled).begin() as connection:
+        connection.execute(sa.text(CONTRADICTED))
+    doubted = workspace.command("export", "--final-only")
+    mended = workspace.command("export", "--repaired")
     refused = workspace.command("export", "--tickers", "AAA,NOPE", "--to", str(workspace.folder / "other"))
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("490 bars of 2 tickers, ")
     assert done.stdout.endswith(f"to 2024-03-01: {workspace.store / 'export'}\n")
-    assert set(duckdb.execute(f"SELECT ticker FROM '{workspace.store}/export/prices/*/*.parquet'").df()["ticker"]) == {
-        "BBB"
-    }
+    assert written == {"BBB"}
+    assert done.stderr == mended.stderr == ""
+    assert doubted.stderr == ("a value of BBB contradicts what else the source says; --repaired exports them mended\n")
+    assert (doubted.stdout[:10], mended.stdout[:10]) == ("1,497 bars", "1,500 bars")
     assert refused.stderr.startswith("error: NOPE: is not registered")
