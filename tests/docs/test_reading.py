@@ -46,6 +46,8 @@ def filled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wo
         client.insert_metadata(ticker, {"sector": "Technology", "marketCap": 3e12}, as_of=FRIDAY)
         store(ticker, make_bars(days=500, seed=number), FRIDAY)
     client.insert_security("ACME", [])
+    with engine_for(workspace.database_url).begin() as connection:
+        connection.execute(sa.text("UPDATE securities SET currency = 'USD'"))
     tuesday, thursday = MONDAY + dt.timedelta(days=1), MONDAY + dt.timedelta(days=3)
     store("ACME", acme([400, 392], [392, 392], volume=250_000, dividends=[0, 8.0]), tuesday)
     actions: dict[str, Any] = {"dividends": [0, 2.0, 0, 0], "stock_splits": [0, 0, 4.0, 0]}
@@ -81,6 +83,7 @@ def test_the_page_does_what_it_says(filled: Workspace) -> None:
         else:
             raise AssertionError(f"a block of {language} is not run")
     assert len(names["bars"]) == 414
+    assert names["mended"]["close"].tolist() == [98, 98, 98, 99]
     assert names["returns"].shape == (207, 2)
     assert names["held"].shape == (11, 2)
     assert names["company"]["sector"].tolist() == ["Technology"] * 2
