@@ -215,7 +215,7 @@ def _findings() -> Iterator[str]:
         yield _table(("kind", "what it means, and what to do"), rows)
     yield (
         "A rule of the suite that is not among them is a kind of its own, `against 'RULE'`. Its gravity is 1 where it "
-        "is about splits, dividends, adjusted closes or units, else 2 where its severity is `warning`, and 3 where that "
+        "is about splits, dividends, adjusted closes or units, else 2 where its severity is `warning`, and 3 where it "
         "is `info`. Where a value is repaired it is 1."
     )
 

@@ -38,6 +38,51 @@ KINDS = {
     "wrong unit": Kind(
         1, "Prices are a power of ten off those around them. See the chart, and compare with another source."
     ),
+    "unit in doubt": Kind(
+        1, "Prices change by a power of ten and stay there, and nothing tells which of the two units is right."
+    ),
+    "split still in prices": Kind(
+        1,
+        "A split is on record, and the prices before it are not divided by it. Yahoo is often days late; if it stays, "
+        "use repaired=True, or do without the bars before it.",
+    ),
+    "prices divided twice": Kind(
+        1,
+        "A split is on record, and the prices before it are divided by it twice. repaired=True has them as they were.",
+    ),
+    "split listed twice": Kind(
+        1, "The same split stands on two sessions. As-traded prices, which multiply by both, are wrong before them."
+    ),
+    "dividend of the wrong size": Kind(
+        1, "A dividend is a power of ten apart from what the ticker's others, or the adjusted close, say of it."
+    ),
+    "dividend not divided by a split": Kind(
+        1, "A dividend is per share as it was then, while the prices are divided by a later split."
+    ),
+    "dividend listed twice": Kind(1, "The same dividend within a week. Sums of dividends count it twice."),
+    "dividend too large": Kind(
+        1,
+        "A dividend is a large part of the price, which did not fall by it. Yields and total returns are wrong there.",
+    ),
+    "dividend not adjusted for": Kind(
+        1, "Adjusted close does not step at a dividend: returns from it lack the dividend, or there was none."
+    ),
+    "dividend and adjusted close disagree": Kind(
+        1, "Adjusted close steps by another amount than the dividend's. One of the two is wrong."
+    ),
+    "adjusted close steps without a dividend": Kind(
+        1,
+        "Adjusted close steps and no dividend is told: one is missing, or returns by adjusted close are wrong there.",
+    ),
+    "adjusted close above close": Kind(1, "No dividend makes adjusted close larger than close. Do not use it there."),
+    "adjusted close missing": Kind(
+        2, "Adjusted close is NULL for some of the bars. Prices adjusted for dividends are refused, or NULL, there."
+    ),
+    "adjusted close lost": Kind(
+        1,
+        "The adjusted close as served cannot be one: it is NULL. Prices adjusted for dividends are refused, or NULL, "
+        "up to there; those adjusted for splits alone are right.",
+    ),
     "session missing": Kind(
         2, "The exchange had a session, and the source has sent no bar of it. It is asked for again by itself."
     ),
@@ -74,8 +119,8 @@ KINDS = {
     ),
     "waiting": Kind(
         3,
-        "The newest bar breaks a rule, as many do until the source has settled them. Its close can be used; what is "
-        "broken is NULL. A later run brings the rest, or puts the bar into quarantine.",
+        "The newest bar breaks a rule, as many do until the source has settled them. Its close can be used if "
+        "it is stored; what is broken is NULL. A later run brings the rest, or puts the bar into quarantine.",
     ),
     "session missing for good": Kind(
         3,
@@ -104,6 +149,21 @@ KINDS = {
 _RULES = {
     "no split is missing": "split missing",
     "prices are in the unit of those around": "wrong unit",
+    "the unit of prices does not change": "unit in doubt",
+    "prices are divided by splits on record": "split still in prices",
+    "prices are divided once by splits on record": "prices divided twice",
+    "a split is on record once": "split listed twice",
+    "dividends are not 10, 100, 1000 times too large or small": "dividend of the wrong size",
+    "dividends are adjusted for later splits": "dividend not divided by a split",
+    "a dividend is on record once": "dividend listed twice",
+    "dividends are no large part of a price that does not fall": "dividend too large",
+    "adjusted close steps at dividends": "dividend not adjusted for",
+    "adjusted close steps by the dividend": "dividend and adjusted close disagree",
+    "adjusted close steps at dividends only": "adjusted close steps without a dividend",
+    "dividends are in the currency of the prices": "dividend in another currency",
+    "adjusted close is not above close": "adjusted close above close",
+    "adjusted close is known for all bars, or for none": "adjusted close missing",
+    "adjusted close, where known, is above 0 and finite": "adjusted close lost",
     "bars are not the same day after day": "stale bars",
     "price does not leap and come back": "leap and back",
     "price moves only with volume": "move without volume",
@@ -111,6 +171,7 @@ _RULES = {
 _GRAVE_WORDS = ("split", "dividend", "unit", "adjusted close", "adjustment", "capital gain", "corporate action")
 """In the words of a rule about corporate actions or units: what breaks it makes whole stretches of prices wrong."""
 
+_FOREIGN = "dividend in another currency"
 _SEVERITIES = {"critical": 1, "warning": 2, "info": 3}
 _RULE_WORDS = "Bars that break this rule of the suite, and are stored all the same. Look at them before you use them."
 _MENDED_WORDS = "The source contradicts itself, and one solution is consistent: prices(…, repaired=True) has it."
@@ -179,10 +240,16 @@ def of_ticker(
 
     `mended` is {rule: {values, bars, first, last, evidence}} of the repairs that hold; None: those that were noted.
     """
+    mended = repairs(detail) if mended is None else mended
+    flagged = detail.get("flagged") or []
+    # Noted by the suite and with the stored dividends: what has more to say of them is told.
+    if any(of_rule(rule) == _FOREIGN for rule in mended):
+        detail = {name: noted for name, noted in detail.items() if name != "foreign_dividends"}
+    elif detail.get("foreign_dividends"):
+        flagged = [flag for flag in flagged if of_rule(flag["rule"]) != _FOREIGN]
     found = [finding(ticker, kind, words) for kind, words in _of_sessions(detail, as_of)]
     found += [finding(ticker, kind, words) for kind, words in _of_answer(detail)]
-    found += _of_rules(ticker, detail.get("flagged") or [], repairs(detail) if mended is None else mended)
-    return found
+    return found + _of_rules(ticker, flagged, mended)
 
 
 def routine(detail: Mapping[str, Any], as_of: dt.date) -> dict[str, int]:
@@ -226,14 +293,20 @@ def _of_sessions(detail: Mapping[str, Any], as_of: dt.date) -> Iterable[tuple[st
 def _of_answer(detail: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """(kind, words): what is odd about an answer as a whole, its newest bar, its actions and its company data."""
     if stale := detail.get("stale_answer"):
-        day, until = str(stale.get("date")), detail.get("open_until")
+        # Noted as its time alone, it is about the session that is left out.
+        noted = stale if isinstance(stale, Mapping) else {"date": detail.get("unfinished"), "market_time": stale}
+        day, until = str(noted.get("date") or "its session"), detail.get("open_until")
         again = f"a run after {_clock(until, day)} asks again" if until else "a later run asks again"
-        told = f"the answer of Yahoo was of {_clock(stale.get('market_time'), day)}"
+        told = f"the answer of Yahoo was of {_clock(noted.get('market_time'), day)}"
         yield "answer before the close", f"{told}, before the close of {day}; {again}"
     for each in detail.get("waiting") or []:
         rules = each.get("rules") or []
         named = rules if isinstance(rules, str) else "; ".join(map(str, rules))
-        yield "waiting", f"the bar of {each.get('date')} waits for the source to settle it: it breaks '{named}'"
+        not_yet = ", and is not stored until then" if each.get("stored") is False else ""
+        yield (
+            "waiting",
+            f"the bar of {each.get('date')} waits for the source to settle it{not_yet}: it breaks '{named}'",
+        )
     if lacks := detail.get("lacks"):
         yield "columns lacking", f"the answer has no {', '.join(map(str, lacks))}"
     if gone := detail.get("vanished_actions"):
@@ -241,13 +314,12 @@ def _of_answer(detail: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "actions gone", f"{len(gone)} {words} not in the answer any more: {some(map(_action, gone))}"
     if foreign := detail.get("foreign_dividends"):
         words = f"{counted(len(foreign), 'dividend')} in another currency than the prices"
-        yield "dividend in another currency", f"{words}: {some(map(_action, foreign))}"
+        yield _FOREIGN, f"{words}: {some(map(_action, foreign))}"
     if apart := detail.get("actions_without_bar"):
         words = f"{counted(len(apart), 'action')} of days without a bar"
         yield "action without a bar", f"{words}: {some(map(_action, apart))}"
     if kept := detail.get("kept_company"):
-        because = f" ({kept})" if isinstance(kept, str) else ""
-        yield "company data kept", f"the answer was poorer than what is stored, which stays{because}"
+        yield "company data kept", f"the answer was poorer than what is stored, which stays{_poorer(kept)}"
 
 
 def _of_rules(
@@ -308,8 +380,18 @@ def _action(action: Any) -> str:
     """A corporate action in words, whether it was noted as its day alone or with what it was."""
     if not isinstance(action, Mapping):
         return str(action)
-    parts = [action.get("date"), action.get("kind"), action.get("amount"), action.get("currency")]
+    kind = str(action.get("kind") or "").replace("_", " ")
+    parts = [action.get("date"), kind, action.get("amount"), action.get("currency")]
     return " ".join(str(part) for part in parts if part not in (None, ""))
+
+
+def _poorer(kept: Any) -> str:
+    """What an answer about the company lacks, as far as it was noted."""
+    if isinstance(kept, Mapping):
+        lacks = ", ".join(name.replace("_", " ") for name in kept.get("lacks") or [])
+        parts = (f"as of {kept['as_of']}" if kept.get("as_of") else "", f"the answer lacks {lacks}" if lacks else "")
+        kept = "; ".join(part for part in parts if part)
+    return f" ({kept})" if kept and isinstance(kept, str) else ""
 
 
 def _clock(moment: Any, day: str) -> str:

@@ -205,7 +205,7 @@ def test_what_is_stored_is_counted_in_the_tables(run: Run) -> None:
     client.insert_ohlcv("BBB", make_bars(days=2, last="2024-03-18"))
     client.insert_ohlcv("CCC", make_bars(days=2, last="2020-03-18"))
     for day in (1, 2):
-        client.insert_metadata("AAA", {}, as_of=dt.date(2024, 1, day))
+        client.insert_metadata("AAA", {"longName": "A", "sector": "Energy"}, as_of=dt.date(2024, 1, day))
     run.done("InsertOhlcv", "AAA", 5)
     for ticker in ("BBB", "DDD"):
         run.expect("InsertOhlcv", ticker, receipt=(0, {}))

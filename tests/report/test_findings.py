@@ -68,6 +68,37 @@ def of(detail: dict[str, Any]) -> list[tuple[str, int, str]]:
             2,
             "the answer of Yahoo was of 10:30, before the close of 2026-11-27; a later run asks again",
         ),
+        (
+            {
+                "stale_answer": "2026-11-27T10:30:00+00:00",
+                "unfinished": "2026-11-27",
+                "open_until": "2026-11-27T17:05:00+00:00",
+            },
+            "answer before the close",
+            2,
+            "the answer of Yahoo was of 10:30 UTC, before the close of 2026-11-27; a run after 17:05 UTC asks again",
+        ),
+        (
+            {"waiting": [{"date": "2026-11-27", "rules": "prices are above 0", "stored": False}]},
+            "waiting",
+            3,
+            (
+                "the bar of 2026-11-27 waits for the source to settle it, and is not stored until then: it breaks "
+                "'prices are above 0'"
+            ),
+        ),
+        (
+            {"flagged": [flag("adjusted close, where known, is above 0 and finite", severity="critical")]},
+            "adjusted close lost",
+            1,
+            "1 bar: 2026-11-24",
+        ),
+        (
+            {"kept_company": {"as_of": "2026-11-20", "lacks": ["market_cap"]}},
+            "company data kept",
+            3,
+            "the answer was poorer than what is stored, which stays (as of 2026-11-20; the answer lacks market cap)",
+        ),
         ({"lacks": ["adj_close"]}, "columns lacking", 2, "the answer has no adj_close"),
         (
             {"vanished_actions": ["2024-02-09", "2024-05-10"]},
@@ -91,7 +122,7 @@ def of(detail: dict[str, Any]) -> list[tuple[str, int, str]]:
             {"actions_without_bar": [{"date": "2024-02-09", "kind": "stock_splits", "amount": 4.0}]},
             "action without a bar",
             3,
-            "1 action of days without a bar: 2024-02-09 stock_splits 4.0",
+            "1 action of days without a bar: 2024-02-09 stock splits 4.0",
         ),
         ({"kept_company": True}, "company data kept", 3, "the answer was poorer than what is stored, which stays"),
         (
@@ -181,6 +212,28 @@ def test_a_rule_is_as_grave_as_what_it_is_about_and_else_as_its_severity(
 
     assert found == gravity
     assert words == "2 bars: 2026-11-24, all"
+
+
+def test_a_foreign_dividend_that_the_suite_has_flagged_is_told_once() -> None:
+    foreign = [{"date": "2026-11-24", "amount": 0.25, "currency": "USD"}]
+
+    rule = "dividends are in the currency of the prices"
+    detail = {"foreign_dividends": foreign, "flagged": [flag(rule)]}
+
+    words = "1 dividend in another currency than the prices: 2026-11-24 0.25 USD"
+    assert of(detail) == [("dividend in another currency", 3, words)]
+    ((kind, gravity, words),) = of(detail | {"repairs": {rule: REPAIR}})
+    assert (kind, gravity) == ("dividend in another currency", 1)
+    assert words.startswith("1 bar: 2026-11-24; repaired=True gives 8 values")
+
+
+def test_every_rule_of_the_suite_that_only_flags_has_a_kind_with_words() -> None:
+    suite = json.loads((REPOSITORY / "config" / "ohlcv_suite.json").read_text())
+    flagging = [
+        each["meta"]["rule"] for each in suite["expectations"] if each.get("severity", "critical") != "critical"
+    ]
+
+    assert [rule for rule in flagging if findings.of_rule(rule) not in findings.KINDS] == []
 
 
 def test_rules_of_the_suite_that_flag_bars_have_a_kind_of_their_own() -> None:
