@@ -30,10 +30,10 @@ def yahoo(workspace: Workspace) -> Iterator[LoopbackYahoo]:
         yield server
 
 
-def held_back(workspace: Workspace) -> None:
+def held_back(workspace: Workspace, kind: str = "wrong_answer") -> None:
     run = workspace.run("--date", DAY, "--years-back", "2")
     assert run.code == 30, run
-    assert workspace.query("SELECT ticker, kind FROM task_failures") == [("AAA", "wrong_answer")]
+    assert workspace.query("SELECT ticker, kind FROM task_failures") == [("AAA", kind)]
 
 
 def accepted(workspace: Workspace) -> list[str]:
@@ -45,14 +45,28 @@ def runs(workspace: Workspace) -> int:
     return int(count)
 
 
-def test_what_was_held_back_is_told_and_asked_for_again_whole(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    held_back(workspace)
-    before, old = runs(workspace), workspace.query("SELECT count(*) FROM ohlcv JOIN securities USING (security_id)")
+OF_AAA = "JOIN securities USING (security_id) WHERE ticker = 'AAA'"
+
+
+@pytest.mark.parametrize(
+    ("currency", "days", "kind"),
+    [("EUR", 55, "wrong_answer"), ("USD", 61, "wrong_answer"), ("USD", 40, "history_shrank")],
+    ids=["another currency", "other prices", "a shorter history"],
+)
+def test_what_was_held_back_is_told_asked_for_again_and_stored(
+    workspace: Workspace, yahoo: LoopbackYahoo, currency: str, days: int, kind: str
+) -> None:
+    other = make_bars(days=days, last=DAY, seed=7, start_price=900.0)
+    yahoo.add("AAA", other, currency=currency, info={"longName": "Other", **INFO})
+    held_back(workspace, kind)
+    before, old = runs(workspace), workspace.query(f"SELECT date, close FROM ohlcv {OF_AAA} ORDER BY 1")
+    assert len(old) == 60
     yahoo.forget_requests()
 
     done = workspace.command("accept", "aaa")
 
-    assert done.stdout.startswith(f"AAA: held back as of {DAY} (wrong_answer): the answer's currency is EUR"), done
+    assert done.returncode == 0, done
+    assert done.stdout.startswith(f"AAA: held back as of {DAY} ({kind}): "), done
     assert f"AAA: the next answer replaces what is stored, whatever it is\nNow, as of {DAY}: AAA\n" in done.stdout
     assert runs(workspace) == before + 1
     [run] = workspace.query("SELECT parameters FROM runs ORDER BY started_at DESC LIMIT 1")
@@ -66,11 +80,21 @@ def test_what_was_held_back_is_told_and_asked_for_again_whole(workspace: Workspa
     assert {request.ticker for request in asked} == {"AAA"}
     first = min(int(request.query["period1"]) for request in asked)
     assert dt.datetime.fromtimestamp(first, dt.UTC).year == 2022
+    new = list(zip(other["date"].dt.date, other["close"], strict=True))
+    assert workspace.query(f"SELECT date, close FROM ohlcv {OF_AAA} ORDER BY 1") == new
+    # Nothing is lost of the old ones.
+    kept = workspace.query(f"SELECT date, ohlcv_revisions.close FROM ohlcv_revisions {OF_AAA} ORDER BY 1")
+    assert kept == old
+    assert accepted(workspace) == [], "for one answer alone"
     # Company data, too, is that of another company; it was not due.
     assert yahoo.count("summary", "AAA") == 1
-    assert workspace.query("SELECT answer ->> 'longName' FROM security_metadata JOIN securities USING (security_id) "
-                           "WHERE ticker = 'AAA' ORDER BY as_of") == ["AAA", "Other"]  # fmt: skip
-    assert old[0] > 0
+    names = workspace.query(f"SELECT answer ->> 'longName' FROM security_metadata {OF_AAA} ORDER BY as_of")
+    assert names == ["AAA", "Other"]
+
+    again = workspace.command("accept", "AAA")
+
+    assert again.returncode == 1
+    assert "AAA: no answer was held back since its bars were stored" in again.stderr
 
 
 def test_it_can_be_noted_alone(workspace: Workspace, yahoo: LoopbackYahoo) -> None:

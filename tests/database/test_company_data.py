@@ -228,6 +228,10 @@ def test_a_shell_that_an_earlier_version_stored_protects_nothing(client: Yfinanc
     with engine_for(emptied_url).begin() as connection:
         connection.execute(sa.text(shell))
 
+    client.accept("AAA", force=True)
+
+    client.insert_metadata("AAA", {"symbol": "AAA"}, as_of=DAY)
+    assert Standing(emptied_url).fresh_metadata(["AAA"], DAY, 7) == {"AAA"}
     client.insert_metadata("AAA", {"sector": "Energy"}, as_of=LATER)
 
     assert [day for day, _, _ in rows(emptied_url)] == [DAY, LATER]

@@ -28,6 +28,7 @@ KNOWN = """
 """
 SHELL = {"quoteType": {"quoteType": "NONE", "symbol": "AAA", "exchange": "NYQ"}}
 LONE = {"quoteType": {"quoteType": "EQUITY", "symbol": "AAA", "exchange": "NMS", "longName": "A Inc"}}
+NO_QUOTE = error("quoteSummary", 404, "Not Found", "Quote not found for symbol: AAA")
 NOTHING = error("quoteSummary", 404, "Not Found", "No fundamentals data found for symbol: AAA")
 
 
@@ -58,7 +59,11 @@ def step(report: dict[str, Any], name: str) -> dict[str, Any]:
     return next(each for each in report["steps"] if each["step"] == name)
 
 
-@pytest.mark.parametrize("answer", [NOTHING, summary(SHELL), summary(LONE)], ids=["nothing", "shell", "lone module"])
+@pytest.mark.parametrize(
+    "answer",
+    [NOTHING, NO_QUOTE, summary(SHELL), summary(LONE)],
+    ids=["nothing", "no quote", "shell", "lone module"],
+)
 def test_what_is_known_of_a_company_outlasts_an_answer_that_knows_little(
     workspace: Workspace, yahoo: LoopbackYahoo, answer: Answer
 ) -> None:
@@ -76,8 +81,11 @@ def test_what_is_known_of_a_company_outlasts_an_answer_that_knows_little(
     assert [row[0] for row in workspace.query(KNOWN)] == [DAY, LAST]
 
 
-def test_a_ticker_without_company_data_is_asked_once_in_a_while(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    yahoo.fault("AAA", NOTHING, endpoint="summary")
+@pytest.mark.parametrize("answer", [NOTHING, NO_QUOTE], ids=["nothing", "no quote"])
+def test_a_ticker_without_company_data_is_asked_once_in_a_while(
+    workspace: Workspace, yahoo: LoopbackYahoo, answer: Answer
+) -> None:
+    yahoo.fault("AAA", answer, endpoint="summary")
 
     report = run(workspace, DAY)
 
