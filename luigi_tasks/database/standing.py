@@ -82,7 +82,7 @@ class Standing:
         As of that very date, none of those whose next answer is to replace them, whatever it is, and none that lack a
         session which was not over when they were asked for, and can be had `now` (with a zone; the present if None).
         """
-        to_be_had = sa.and_(securities.c.open_until <= (now or sa.func.now()), securities.c.unfinished <= as_of)
+        to_be_had = sa.and_(securities.c.open_until < (now or sa.func.now()), securities.c.unfinished <= as_of)
         more = sa.or_(securities.c.accepted, sa.func.coalesce(to_be_had, sa.false()))
         query = sa.select(securities.c.ticker).where(
             securities.c.ticker == sa.func.any(_texts("tickers")),

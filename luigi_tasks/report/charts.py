@@ -134,7 +134,7 @@ def _candles(item: dict[str, Any]) -> Figure:
         wrong = {name: [row[name] for row in drawn] for name in prices}
         traces.append(_candle("in quarantine", [row["date"] for row in drawn], wrong, _BAD))
     # A bar whose price is 0, or a hundred times too high, would leave the others a line.
-    every = [price for values in prices.values() for price in values]
+    every = [price for values in prices.values() for price in values if price is not None]
     span: dict[str, Any] = {}
     if every:
         low, high = min(every), max(every)

@@ -126,7 +126,7 @@ class BarsTarget(ParquetTarget):
         except (OSError, pa.ArrowInvalid):
             return False
         until = json.loads(kept).get("open_until") if kept else None
-        return until is not None and dt.datetime.fromisoformat(until) <= self._now
+        return until is not None and dt.datetime.fromisoformat(until) < self._now
 
 
 class JsonTarget(FileTarget):

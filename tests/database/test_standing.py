@@ -318,8 +318,8 @@ def test_a_session_that_was_not_over_is_to_be_had_once_it_is(standing: Standing,
         return standing.with_history(["AAA"], start, as_of, now) == {"AAA"}
 
     minute = dt.timedelta(minutes=1)
-    assert done(DAY, ends - minute)
-    assert not done(DAY, ends)
+    assert done(DAY, ends)
+    assert not done(DAY, ends + minute)
     assert not done(DAY, None), "it is long past"
     assert done(DAY - dt.timedelta(days=1), ends), "what an earlier date lacks is something else"
 

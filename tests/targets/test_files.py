@@ -54,8 +54,8 @@ def test_downloaded_bars_are_there_until_there_is_more_to_be_had(tmp_path: Path)
 
     frame.attrs["security"] = {"unfinished": "2024-03-15", "open_until": ends.isoformat()}
     target(ends).write(frame)
-    assert target(ends - dt.timedelta(seconds=1)).exists()
-    assert not target(ends).exists()
+    assert target(ends).exists()
+    assert not target(ends + dt.timedelta(seconds=1)).exists()
     assert target(ends).rows() == 3
 
     target(ends).path.write_bytes(b"PAR1 and no more")

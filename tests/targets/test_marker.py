@@ -33,8 +33,8 @@ def test_a_marker_of_mid_session_does_not_hide_the_close(database_url: str) -> N
     def target(now: dt.datetime) -> HistoryMarkerTarget:
         return HistoryMarkerTarget(database_url, "Some_task_1", "AAA", day, day, now)
 
-    assert target(ends - dt.timedelta(seconds=1)).exists()
-    assert not target(ends).exists()
+    assert target(ends).exists()
+    assert not target(ends + dt.timedelta(seconds=1)).exists()
 
 
 def test_a_marker_shows_its_task_and_not_the_databases_url(database_url: str) -> None:

@@ -16,8 +16,6 @@ import pandas as pd
 
 from luigi_tasks import bars, sessions
 
-AGAIN = dt.timedelta(minutes=30)
-"""After which an answer out of a cache is asked for again."""
 TRUSTED = dt.timedelta(hours=24)
 """After a session's end: then its bar is taken whatever the market time says, for no bar may be lost. A security that
 was halted or delisted keeps its last market time for ever."""
@@ -120,10 +118,11 @@ def _until(
     at = instant(meta.get("regularMarketTime"))
     if ends is None or at is None or at >= ends or not ends <= now < ends + TRUSTED:
         return None
+    # It could be had by now: whoever runs again asks again.
     if now < ends + sessions.DELAY:
-        return ends + sessions.DELAY
+        return now
     before = found[found["date"] < pd.Timestamp(day)].tail(_RECENT)
-    return None if _may_be_quiet(before, min((ends - at) / length, 1.0)) else now + AGAIN
+    return None if _may_be_quiet(before, min((ends - at) / length, 1.0)) else now
 
 
 def _may_be_quiet(before: pd.DataFrame, share: float) -> bool:

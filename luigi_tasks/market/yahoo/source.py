@@ -120,7 +120,10 @@ class YahooSource:
         return found
 
     def metadata(self, ticker: str) -> dict[str, Any]:
-        """See MarketDataSource. The fields are those of yfinance's `Ticker.info`, without the quotes of the day."""
+        """See MarketDataSource. The fields are those of yfinance's `Ticker.info`, without the quotes of the day.
+
+        Yahoo may send an empty shell, or one of its modules alone; `insert_metadata` tells what that is worth.
+        """
         self._connect("company", ticker)
         try:
             info = dict(self._yfinance.ticker(ticker).info)
@@ -128,8 +131,6 @@ class YahooSource:
             return {"symbol": ticker}
         except Exception as error:
             self._raise_ours(ticker, error)
-        if not info.get("quoteType"):
-            raise AnswerNotUnderstood(ticker, "Yahoo's company data has no quoteType")
         # Through JSON and back: what is stored is what JSON can say, and NaN, which it cannot, becomes null.
         return dict(json.loads(json.dumps(info, default=str), parse_constant=lambda _: None))
 
