@@ -521,7 +521,7 @@ def test_an_early_midnight_is_that_of_the_day_that_it_means(hour: int) -> None:
 
     found = chart.actions("AAA", START, END)
 
-    assert [(f"{row.date:%m-%d}", row.dividends) for row in found.itertuples()] == [("01-15", 0.25), ("01-16", 0.5)]
+    assert [(each["date"], each["dividends"]) for each in found] == [("2024-01-15", 0.25), ("2024-01-16", 0.5)]
 
 
 def test_an_amount_that_is_no_number_breaks_a_rule_and_is_not_passed_over(yahoo: LoopbackYahoo) -> None:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
-
 from luigi_tasks import bars
 from luigi_tasks.currencies import MINOR_UNITS, major
 from luigi_tasks.errors import AnswerNotUnderstood
@@ -42,8 +40,8 @@ class Chart:
                 result["indicators"].pop("adjclose", None)
         return cls(copy.deepcopy(result["meta"]), events, lacks)
 
-    def actions(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame:
-        """The corporate actions of these days, in the shape of `luigi_tasks.bars.actions_of`.
+    def actions(self, ticker: str, start: dt.date, end: dt.date) -> list[dict[str, Any]]:
+        """The corporate actions of these days, in order, one entry a day: see `luigi_tasks.bars.ACTIONS`.
 
         Several of a kind on one day are one: dividends and gains add up, splits multiply. A number that is none is NaN
         or infinite, as in the answer.
@@ -72,9 +70,8 @@ class Chart:
                 named = ", ".join(sorted(str(each or priced_in) for each in currencies))
                 raise AnswerNotUnderstood(ticker, f"it has dividends in {named} on {day}, which is one day")
             of_day |= {"date": str(day), "dividend_currency": currencies.pop()}
-        listed = pd.DataFrame()
-        listed.attrs[bars.ACTIONS] = [of_day for of_day in found.values() if any(of_day[n] for n in bars.AMOUNTS)]
-        return bars.actions_of(listed)
+        told = [of_day for of_day in found.values() if any(of_day[name] for name in bars.AMOUNTS)]
+        return sorted(told, key=lambda of_day: str(of_day["date"]))
 
 
 def in_currency(amount: float, currency: Any, priced_in: Any) -> tuple[float, str | None]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 from curl_cffi.requests import exceptions as http
 
@@ -199,29 +200,24 @@ def _bars_from(ticker: str, frame: pd.DataFrame) -> pd.DataFrame:
     return bars.conform(renamed.assign(dividends=0.0, stock_splits=0.0))
 
 
-def _with_actions(found: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
-    """The bars with the actions of their days, and with those of other days in `attrs`."""
-    there = actions["date"].isin(found["date"])
+def _with_actions(found: pd.DataFrame, actions: list[dict[str, Any]]) -> pd.DataFrame:
+    """The bars, which have none yet, with the actions of their days, and with those of other days in `attrs`."""
     found = bars.conform(found)
-    if there.any():
-        of_bars = actions[there]
-        rows = found["date"].searchsorted(of_bars["date"])
-        for name in bars.AMOUNTS:
-            # A number that is none stays, so that a rule is broken and somebody is told.
-            found.loc[rows, name] = of_bars[name].to_numpy()
-        found.loc[rows, "dividend_currency"] = of_bars["dividend_currency"].to_numpy()
-    found.attrs[bars.ACTIONS] = [_action(row) for row in actions[~there].to_dict("records")]
+    # Days as text, which takes a while for ten years of them, only where there is something to find.
+    days = found["date"].to_numpy().astype("datetime64[D]") if actions else []
+    rows = {str(day): row for row, day in enumerate(days)}
+    there = [(rows[each["date"]], each) for each in actions if each["date"] in rows]
+    for name in bars.AMOUNTS:
+        # A number that is none stays, so that a rule is broken and somebody is told.
+        if any(each[name] != 0 for _, each in there):
+            amounts = np.zeros(len(found))
+            amounts[[row for row, _ in there]] = [each[name] for _, each in there]
+            found[name] = amounts
+    for row, each in there:
+        if each["dividend_currency"] is not None:
+            found.loc[row, "dividend_currency"] = each["dividend_currency"]
+    found.attrs[bars.ACTIONS] = [each for each in actions if each["date"] not in rows]
     return found
-
-
-def _action(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """As it is kept in a frame's `attrs`."""
-    currency = row["dividend_currency"]
-    return {
-        "date": f"{row['date']:%Y-%m-%d}",
-        **{name: float(row[name]) for name in bars.AMOUNTS},
-        "dividend_currency": currency if isinstance(currency, str) else None,
-    }
 
 
 @contextmanager
