@@ -204,6 +204,10 @@ def test_the_newest_session_is_provisional_until_it_is_settled(emptied_url: str)
         assert read.loc[3, ["open", "high", "low", "volume"]].isna().all()
         assert read["volume"].tolist()[1:3] == [1_000_000] * 2
         assert (str(read.dtypes["volume"]), str(read.dtypes["provisional"])) == ("float64", "bool")
+    execute(emptied_url, f"{unsettled} WHERE security_id = :id AND date = '2024-06-03'")
+    assert np.isnan(prices("ACME", adjusted=False, wide="volume", database_url=emptied_url)["ACME"].iloc[0])
+    execute(emptied_url, "UPDATE ohlcv SET open = 1, high = close, low = 1, volume = 1 WHERE date = '2024-06-03'")
+    execute(emptied_url, "UPDATE ohlcv SET provisional = false WHERE date = '2024-06-03'")
     final = prices(final_only=True, database_url=emptied_url)
     assert final.groupby("ticker").size().to_dict() == {"ACME": 3, "OTHER": 4}
     assert str(final.dtypes["volume"]) == "int64"
@@ -223,15 +227,17 @@ def test_a_dividend_in_another_currency_is_no_number_among_those_of_the_prices(e
     store(emptied_url, "ACME", THURSDAY, frame(4, [100, 99, 100, 101], [98, 99, 100, 101], dividends=[0, 1.5, 0, 2]))
     execute(emptied_url, "UPDATE securities SET currency = 'GBp'")
     execute(emptied_url, "UPDATE ohlcv SET dividend_currency = 'USD' WHERE date = '2024-06-04'")
-    execute(emptied_url, "UPDATE ohlcv SET capital_gains = 0.25, stock_splits = 2 WHERE date = '2024-06-06'")
+    execute(emptied_url, "UPDATE ohlcv SET stock_splits = 2 WHERE date = '2024-06-06'")
+    execute(emptied_url, "UPDATE ohlcv SET capital_gains = 0.25 WHERE date IN ('2024-06-03', '2024-06-06')")
 
-    for adjusted, paid, gains in ((True, 2, 0.25), ("splits", 2, 0.25), (False, 2, 0.25)):
+    for adjusted, gains in ((True, 0.25), ("splits", 0.25), (False, 0.5)):
         read = prices("ACME", adjusted=adjusted, database_url=emptied_url)  # type: ignore[arg-type]
-        assert read["dividends"].fillna(-1).tolist() == [0, -1, 0, paid]
-        assert read["capital_gains"].tolist() == [0, 0, 0, gains]
-    assert prices("ACME", wide="capital_gains", database_url=emptied_url)["ACME"].tolist() == [0, 0, 0, 0.25]
+        assert read["dividends"].fillna(-1).tolist() == [0, -1, 0, 2]
+        assert read["capital_gains"].tolist() == [gains, 0, 0, 0.25]
+    assert prices("ACME", wide="capital_gains", database_url=emptied_url)["ACME"].tolist() == [0.25, 0, 0, 0.25]
     listed = actions("ACME", database_url=emptied_url)
     assert listed.drop(columns="date").to_dict("split")["data"] == [
+        ["ACME", "capital_gain", 0.25, "GBp", True],
         ["ACME", "dividend", 1.5, "USD", True],
         ["ACME", "capital_gain", 0.25, "GBp", True],
         ["ACME", "dividend", 2.0, "GBp", True],
@@ -239,7 +245,7 @@ def test_a_dividend_in_another_currency_is_no_number_among_those_of_the_prices(e
     ]
     kinds = ["str", "datetime64[s]", "str", "float64", "str", "bool"]
     assert list(map(str, listed.dtypes)) == kinds
-    assert list(map(str, actions("ACME", end=MONDAY, database_url=emptied_url).dtypes)) == kinds
+    assert list(map(str, actions("ACME", end=dt.date(2024, 6, 2), database_url=emptied_url).dtypes)) == kinds
     with engine_for(emptied_url).connect() as connection:
         found = connection.execute(
             sa.text("SELECT ticker, kind, amount, has_bar FROM corporate_actions ORDER BY date, kind")
@@ -301,7 +307,7 @@ def test_a_bar_in_quarantine_that_can_be_mended_is_there(emptied_url: str) -> No
     assert prices(repaired=True, start=WEDNESDAY, **read)["date"].dt.date.tolist() == [THURSDAY]
     assert prices(repaired=True, database_url=emptied_url)["close"].tolist() == [98, 99, 101]
     execute(emptied_url, "UPDATE repairs SET until = '2024-06-07'")
-    execute(emptied_url, "DELETE FROM quarantined_bars")
+    execute(emptied_url, "UPDATE quarantined_bars SET high = 5, volume = 6")
     then = prices(repaired=True, as_of=THURSDAY, **read)
     assert then["close"].tolist() == [100, 99, 101]
     assert then.loc[1, ["high", "volume"]].isna().all(), "quarantine has no history"
