@@ -503,7 +503,7 @@ def _told(detail: Mapping[str, Any]) -> str:
 
 
 def _same_fact(name: str, said: str, stored: str) -> bool:
-    return said == stored
+    return said == stored or (name == "time_zone" and sessions.same_zone(said, stored))
 
 
 def _today() -> dt.date:
