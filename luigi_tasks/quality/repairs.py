@@ -36,7 +36,7 @@ OF_SINGLE_BARS = (UNIT,)
 SPLIT_LEVEL = 0.2
 SPLIT_BARS = 3
 """A split is mended if the step is this near to it, in shares of its logarithm, and so many bars are before it."""
-VOLUME_BARS, VOLUME_ERRORS = 30, 2.5
+VOLUME_BARS, VOLUME_ERRORS = 30, 3.5
 """Volume is mended with the prices if turnover is the same on both sides, in the median of so many bars, and is not
 what it would be if volume had been adjusted already, by so many standard errors."""
 SCALED_SLACK = 0.02

@@ -255,3 +255,14 @@ def test_a_repair_is_json_by_date_with_the_words_of_the_suite_and_evidence() -> 
     rules = [value for name, value in vars(repairs).items() if name.isupper() and isinstance(value, str)]
     assert entry["rule"] in rules
     assert all(f'"rule": "{rule}"' in suite for rule in rules)
+
+
+def test_a_special_dividend_that_lost_two_digits_looks_like_a_regular_one_and_is_not_mended() -> None:
+    frame, row = paying(), EX_DATES[4] + 20
+    frame.loc[row, "dividends"] = 20.0
+    frame.loc[row:, list(PRICES)] *= 1 - 20 / frame.loc[row - 1, "close"]
+    frame = adjusted(frame)
+    frame.loc[row, "dividends"] = 0.2
+
+    assert suspicions.signs(frame).loc[row, "dividend_step"] == pytest.approx(100, rel=1e-3)
+    assert proposed(frame) == []
