@@ -206,7 +206,10 @@ def test_the_newest_session_is_provisional_until_it_is_settled(emptied_url: str)
         assert (str(read.dtypes["volume"]), str(read.dtypes["provisional"])) == ("float64", "bool")
     execute(emptied_url, f"{unsettled} WHERE security_id = :id AND date = '2024-06-03'")
     assert np.isnan(prices("ACME", adjusted=False, wide="volume", database_url=emptied_url)["ACME"].iloc[0])
-    execute(emptied_url, "UPDATE ohlcv SET open = 1, high = close, low = 1, volume = 1 WHERE date = '2024-06-03'")
+    execute(
+        emptied_url,
+        "UPDATE ohlcv SET open = 1, high = close, low = 1, volume = 1 WHERE open IS NULL AND date < '2024-06-06'",
+    )
     execute(emptied_url, "UPDATE ohlcv SET provisional = false WHERE date = '2024-06-03'")
     final = prices(final_only=True, database_url=emptied_url)
     assert final.groupby("ticker").size().to_dict() == {"ACME": 3, "OTHER": 4}
