@@ -86,7 +86,8 @@ def headline(document: dict[str, Any]) -> str:
     if not any(step["processed"] for step in document["steps"]):
         return f"Nothing to do: all {every} tickers are stored as of {document['as_of']}."
     others = f", {retired} more are retired" if retired else ""
-    return f"All {every} tickers are stored as of {document['as_of']}{others}."
+    subject = "The ticker is" if every == 1 else f"All {every} tickers are"
+    return f"{subject} stored as of {document['as_of']}{others}."
 
 
 def bars_of(stored: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from tests.report.documents import STEP, document, told
     [
         ({}, "1 of 2 tickers are not done; 1 are."),
         ({"tickers": {"done": 2, "all": 2}}, "All 2 tickers are stored as of 2024-01-01."),
+        ({"tickers": {"done": 1, "all": 1}}, "The ticker is stored as of 2024-01-01."),
         ({"tickers": {"done": 2, "all": 2}, "steps": [STEP | {"processed": 0}]}, "Nothing to do: all 2 tickers"),
         ({"tickers": {"all": 0}}, "Nothing was run"),
         ({"outcome": "interrupted", "interrupted_by": "SIGTERM"}, "Interrupted by SIGTERM: 1 of 2 tickers are done."),
@@ -91,7 +92,8 @@ def test_what_is_as_it_should_be_stands_under_what_changed() -> None:
     told = " ".join(page.split())
     assert "500 (settled)" in told
     assert (
-        "As it should be: 1,500 newest bars that the source may still settle; 12 sessions that came after all." in told
+        "As it should be: 1,500 of the newest bars may still be settled by the source; 12 sessions that came after all."
+        in told
     )
 
 
