@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,13 @@ def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_pri
             }
         )
     )
+
+
+def as_stored(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The bars as rows of the table's columns, in the order of `luigi_tasks.bars.COLUMNS`."""
+    currency = frame["dividend_currency"].astype(object).where(frame["dividend_currency"].notna(), None)
+    told = frame[list(bars.COLUMNS)].assign(date=frame["date"].dt.date, dividend_currency=currency)
+    return list(told.itertuples(index=False, name=None))
 
 
 def with_split(frame: pd.DataFrame, day: str, ratio: float) -> pd.DataFrame:

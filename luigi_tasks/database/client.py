@@ -139,7 +139,12 @@ class YfinanceClient:
                 affected = history.store(connection, security_id, as_of, replace=False)
             else:
                 if not first:
-                    detail |= _revise(connection, ticker, stored, answer, as_of)
+                    try:
+                        detail |= _revise(connection, ticker, stored, answer, as_of)
+                    except WrongAnswer:
+                        # Whose bars they are says more than that they are not this security's.
+                        self._digest(connection, ticker, security_id, answer.df.tail(_DIGEST_BARS))
+                        raise
                 affected = _bring_in(connection, security_id, as_of, answer, straight=first)
                 if not first:
                     history.settle(connection, security_id, as_of)

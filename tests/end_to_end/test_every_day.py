@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from luigi_tasks import bars
-from tests.conftest import make_bars, with_split
+from tests.conftest import as_stored, make_bars, with_split
 from tests.workspace import Workspace
 from tests.yahoo.server import LoopbackYahoo
 
 TICKERS = ["PLAIN", "SPLIT", "ODD", "HOLE"]
 COLUMNS = ", ".join(bars.COLUMNS)
-THURSDAY, FRIDAY, MONDAY, TUESDAY = "2024-03-14", "2024-03-15", "2024-03-18", "2024-03-19"
+WEDNESDAY, THURSDAY, FRIDAY, MONDAY, TUESDAY = "2024-03-13", "2024-03-14", "2024-03-15", "2024-03-18", "2024-03-19"
 
 
 def until(day: str, ticker: str = "PLAIN") -> pd.DataFrame:
@@ -50,10 +50,6 @@ def stored(workspace: Workspace, ticker: str) -> list[Any]:
     )
 
 
-def rows(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.assign(date=frame["date"].dt.date).itertuples(index=False, name=None))
-
-
 def days_asked(yahoo: LoopbackYahoo, ticker: str) -> list[int]:
     """Of each chart request, how many days it was about."""
     asked = []
@@ -74,30 +70,30 @@ def test_the_next_day_asks_for_what_is_new_and_replaces_what_was_restated(
     yahoo.forget_requests()
     now = {ticker: until(FRIDAY, ticker) for ticker in TICKERS}
     now["SPLIT"] = with_split(now["SPLIT"], FRIDAY, 4.0)
-    now["ODD"]["volume"] = now["ODD"]["volume"].mask(now["ODD"]["date"] == THURSDAY, 77)
+    now["ODD"]["volume"] = now["ODD"]["volume"].mask(now["ODD"]["date"] == WEDNESDAY, 77)
     for ticker, frame in now.items():
         yahoo.add(ticker, frame)
 
     second = run(workspace, FRIDAY)
 
     for ticker, frame in now.items():
-        assert stored(workspace, ticker) == rows(frame), ticker
+        assert stored(workspace, ticker) == as_stored(frame), ticker
         assert yahoo.count("chart", ticker) == (2 if ticker == "SPLIT" else 1), ticker
     assert max(days_asked(yahoo, "PLAIN")) < 25
     assert yahoo.count("summary") == 0
     assert "HOLE: 1 session that had been missing came: 2024-02-01" in second
-    assert f"ODD: 1 bar from {THURSDAY} to {THURSDAY} was changed by the source, not by a split or dividend" in second
+    assert f"ODD: 1 bar from {WEDNESDAY} to {WEDNESDAY} was changed by the source, not by a split or dividend" in second
     assert second.count("changed by the source") == 1
     revised = "SELECT ticker, why, count(*) FROM ohlcv_revisions JOIN securities USING (security_id) GROUP BY 1, 2"
     assert sorted(workspace.query(revised)) == [("ODD", "restatement", 1), ("SPLIT", "split", len(now["SPLIT"]) - 1)]
-    old = float(until(THURSDAY, "ODD")["volume"].iloc[-1])
+    old = float(until(WEDNESDAY, "ODD")["volume"].iloc[-1])
     told = workspace.query("SELECT \"column\", old, new, why FROM ohlcv_changes WHERE ticker = 'ODD'")
     assert told == [("volume", old, 77.0, "restatement")]
     past = workspace.query(
         f"SELECT {COLUMNS} FROM ohlcv_as_of('{THURSDAY}') JOIN securities USING (security_id) "
         "WHERE ticker = 'SPLIT' ORDER BY date"
     )
-    assert past == rows(until(THURSDAY, "SPLIT"))
+    assert past == as_stored(until(THURSDAY, "SPLIT"))
 
 
 def test_full_asks_for_everything_once(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
@@ -109,7 +105,7 @@ def test_full_asks_for_everything_once(workspace: Workspace, yahoo: LoopbackYaho
 
     run(workspace, THURSDAY, "--full")
     assert yahoo.count("chart") == len(TICKERS)
-    assert stored(workspace, "PLAIN") == rows(late)
+    assert stored(workspace, "PLAIN") == as_stored(late)
 
     yahoo.forget_requests()
     assert "Nothing to do" in run(workspace, THURSDAY, "--full")
@@ -133,7 +129,7 @@ def test_an_earlier_date_changes_nothing_and_adds_the_years_that_are_not_there(
 
     run(workspace, FRIDAY, years=5)
     for ticker, frame in frames.items():
-        assert stored(workspace, ticker) == rows(frame)
+        assert stored(workspace, ticker) == as_stored(frame)
 
 
 def test_luigis_range_runs_all_dates(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
@@ -147,7 +143,7 @@ def test_luigis_range_runs_all_dates(workspace: Workspace, yahoo: LoopbackYahoo)
 
     assert (first.code, again.code) == (0, 0), first
     for ticker in TICKERS:
-        assert stored(workspace, ticker) == rows(until(TUESDAY, ticker))
+        assert stored(workspace, ticker) == as_stored(until(TUESDAY, ticker))
     assert workspace.query("SELECT max(bars_as_of)::text FROM securities") == [TUESDAY]
 
 

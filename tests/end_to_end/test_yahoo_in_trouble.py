@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.conftest import make_bars
+from luigi_tasks import bars
+from tests.conftest import as_stored, make_bars
 from tests.workspace import Workspace
 from tests.yahoo.server import FaultKind, LoopbackYahoo
 
@@ -49,13 +50,10 @@ def failures(workspace: Workspace) -> list[Any]:
 
 
 def all_is_stored(workspace: Workspace) -> bool:
-    served = [
-        (ticker, *row)
-        for ticker in TICKERS
-        for row in frame(ticker).assign(date=frame(ticker)["date"].dt.date).itertuples(index=False, name=None)
-    ]
+    served = [(ticker, *row) for ticker in TICKERS for row in as_stored(frame(ticker))]
     stored = workspace.tables()
-    return [row[:-1] for row in stored["ohlcv"]] == served and len(stored["security_metadata"]) == len(TICKERS)
+    width = 1 + len(bars.COLUMNS)
+    return [row[:width] for row in stored["ohlcv"]] == served and len(stored["security_metadata"]) == len(TICKERS)
 
 
 def test_no_ticker_fails_because_yahoo_throttles(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
