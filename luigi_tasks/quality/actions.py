@@ -277,7 +277,7 @@ def _splits(chain: Chain, found: dict[str, dict[int, float]]) -> dict[int, int]:
             name = "split_not_applied" if direction > 0 else "split_applied_twice"
             found.setdefault(name, {})[place] = float(chain.close[place - 1] / chain.open[place])
     for earlier, later in itertools.pairwise(at):
-        same = abs(chain.split[later] / chain.split[earlier] - 1) < 1e-3
+        same = abs(np.log(chain.split[later]) - np.log(chain.split[earlier])) < 1e-3
         if same and chain.day[later] - chain.day[earlier] <= AGAIN_SPLIT_DAYS:
             found.setdefault("split_again", {})[int(later)] = float(chain.split[later])
     return shown

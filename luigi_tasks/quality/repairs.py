@@ -36,9 +36,10 @@ OF_SINGLE_BARS = (UNIT,)
 SPLIT_LEVEL = 0.2
 SPLIT_BARS = 3
 """A split is mended if the step is this near to it, in shares of its logarithm, and so many bars are before it."""
-VOLUME_BARS, VOLUME_ERRORS = 30, 3.5
-"""Volume is mended with the prices if turnover is the same on both sides, in the median of so many bars, and is not
-what it would be if volume had been adjusted already, by so many standard errors."""
+VOLUME_LEAST, VOLUME_BARS, VOLUME_NEAR, VOLUME_ERRORS = np.log(2.9), 30, 0.25, 3.5
+"""Volume is mended with the prices for splits from 3:1 on, as it doubles of itself; and if turnover is the same on both
+sides, in the median of so many bars, within this share of the split's logarithm, and so many standard errors from what
+it would be if volume had been adjusted already."""
 SCALED_SLACK = 0.02
 """Adjusted close is divided by the splits that prices are if adjusted close over close does not step, within this."""
 UNIT_SLACK = np.log(2.0)
@@ -282,7 +283,8 @@ def _volume_waits(frame: pd.DataFrame, chain: Chain, place: int, ratio: float) -
     # Of a median, whose values are no strangers to each other.
     error = 1.25 * spread * np.sqrt(1 / len(before) + 1 / len(after))
     already = abs(apart - np.log(ratio))
-    return bool(abs(apart) < already and already > VOLUME_ERRORS * error)
+    large = abs(np.log(ratio)) > VOLUME_LEAST
+    return bool(large and abs(apart) < VOLUME_NEAR * abs(np.log(ratio)) and already > VOLUME_ERRORS * error)
 
 
 def _mend_unsplit(book: _Book, judgement: Judged, factor: Numbers, adjusted: Numbers) -> None:

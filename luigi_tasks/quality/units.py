@@ -27,6 +27,8 @@ SLACK_TEN = np.log(1.3)
 """A step by ten is taken for a unit within this only: splits of 8:1 and 15:1 are none."""
 LEAP = np.log(2.0)
 """A price that doubles or halves overnight, when a unit changes as well, hides by how much."""
+LEAP_MANY = np.log(1.3)
+"""The same, of a source that goes to and fro."""
 SLACK_LASTING = np.log(1.2)
 """A step by ten with no way back, at an end of the frame."""
 LASTING_BARS = 5
@@ -43,6 +45,8 @@ TAIL_BARS = 30
 """A market price does not speak for a minority that is no more than these last bars: it is of the same feed."""
 FEW_STORED = 3
 """Stored bars say which unit is right from so many on."""
+FEW_STEPS = 3
+"""Of so many steps by ten, one of which has no way back, it is not known which that is."""
 MANY_STEPS = 50
 """More steps than this are a source that goes to and fro; each is a change of unit."""
 
@@ -70,13 +74,15 @@ def judged(
     step, between = _steps(prices)
     if not step.any():
         return Units(nothing, nothing)
-    factor, unclear = nothing.copy(), nothing.copy()
+    factor, unclear, many = nothing.copy(), nothing.copy(), bool((step != 0).sum() > MANY_STEPS)
     ends = [0, *np.flatnonzero(between).tolist(), len(prices)]
     for first, end in itertools.pairwise(ends):
         part = slice(first, end)
         is_last = end == len(prices)
         price = market_price if is_last else None
-        one = _of_part(step[part], prices[part], volume[part], stored[part], (first == 0, is_last), last_close, price)
+        one = _of_part(
+            step[part], prices[part], volume[part], stored[part], (first == 0, is_last), last_close, price, many
+        )
         factor[part] = one.factor
         unclear[part] = one.unclear
     return Units(factor, unclear)
@@ -90,10 +96,11 @@ def _of_part(
     ends: tuple[bool, bool],
     last_close: float | None,
     market_price: float | None,
+    to_and_fro: bool,
 ) -> Units:
     """The units of bars without a leap between them that could be one of the price as well as one of the unit.
 
-    `ends` says whether the frame begins and ends with them.
+    `ends` says whether the frame begins and ends with them, `to_and_fro` whether it is of a source that goes so.
     """
     nothing = np.full(len(prices), np.nan)
     step = step.copy()
@@ -101,11 +108,15 @@ def _of_part(
     at = np.flatnonzero(step)
     if not len(at):
         return Units(nothing, nothing)
-    lasting = _without_return(at, step[at])
+    lasting = [] if to_and_fro else _without_return(at, step[at])
     if lasting and lasting[-1] == at[-1] and -step[at[-1]] == _away(last_close, market_price):
         # The market price says that the last bars are out, by what they have stepped.
         lasting.pop()
-    step[[place for place in lasting if not _faulty_end(prices, volume, place, at, ends)]] = 0
+    lasting = [place for place in lasting if not _faulty_end(prices, volume, place, at, ends)]
+    if lasting and (np.abs(step[at]) == 1).sum() >= FEW_STEPS:
+        # Any of them can be the one that stays.
+        return Units(nothing, np.where(step != 0, 10.0**step, np.nan))
+    step[lasting] = 0
     if not step.any():
         return Units(nothing, nothing)
     kind = np.cumsum(step)
@@ -124,21 +135,20 @@ def _steps(prices: Numbers) -> tuple[Numbers, Rows]:
     power = np.round(difference.mean(axis=1))
     off = np.abs(difference - power[:, None]).max(axis=1)
     slack = np.where(np.abs(power) == 1, SLACK_TEN, SLACK) / STEP
+    least = LEAP / STEP
     if ((off < slack) & (power != 0)).sum() > MANY_STEPS:
         # One that is wrong by a class would turn all bars after it round.
-        slack = np.minimum(slack, SLACK_MANY / STEP)
+        slack, least = np.minimum(slack, SLACK_MANY / STEP), LEAP_MANY / STEP
     out = np.zeros(len(prices))
     out[1:] = np.where(off < slack, power, 0.0)
     leap = np.zeros(len(prices), dtype=bool)
     same_way = np.abs(np.sign(difference).sum(axis=1)) == difference.shape[1]
-    leap[1:] = (out[1:] == 0) & same_way & (np.abs(difference).min(axis=1) > LEAP / STEP)
+    leap[1:] = (out[1:] == 0) & same_way & (np.abs(difference).min(axis=1) > least)
     return out, leap
 
 
 def _without_return(at: Rows, power: Numbers) -> list[int]:
     """Where the price steps by ten and not back: bars between two opposite steps, nearest ones first, are a pair."""
-    if len(at) > MANY_STEPS:
-        return []
     left = list(zip(at.tolist(), power.tolist(), strict=True))
     while True:
         pairs = [

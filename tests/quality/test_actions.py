@@ -121,9 +121,9 @@ def test_a_dividend_that_is_adjusted_for_is_told_by_its_others(power: int) -> No
     assert found(adjusted(frame)) == {"dividend_power": [EX_DATES[4]]}
 
 
-@pytest.mark.parametrize("amount", [4.0, 5.0, 15.0])
-def test_a_special_dividend_beside_the_regular_ones_is_true(amount: float) -> None:
-    frame, row = paying(), EX_DATES[4] + 20
+@pytest.mark.parametrize(("regular", "amount"), [(0.4, 4.0), (0.4, 5.0), (0.4, 15.0), (0.1, 1.0), (0.02, 2.0)])
+def test_a_special_dividend_beside_the_regular_ones_is_true(regular: float, amount: float) -> None:
+    frame, row = paying(amount=regular), EX_DATES[4] + 20
     frame.loc[row, "dividends"] = amount
     fall = 1 - amount / frame.loc[row - 1, "close"]
     frame.loc[row:, list(PRICES)] *= fall

@@ -266,3 +266,19 @@ def test_a_special_dividend_that_lost_two_digits_looks_like_a_regular_one_and_is
 
     assert suspicions.signs(frame).loc[row, "dividend_step"] == pytest.approx(100, rel=1e-3)
     assert proposed(frame) == []
+
+
+def test_many_dividends_that_are_out_by_the_same_may_be_in_another_unit_and_are_not_mended() -> None:
+    frame = paying()
+    frame.loc[EX_DATES[2:6], "dividends"] *= 100
+
+    assert proposed(frame) == []
+
+
+def test_a_bar_whose_adjusted_close_is_in_no_unit_is_not_mended() -> None:
+    frame = paying()
+    frame.loc[300, list(PRICES)] *= 100
+    frame.loc[300, "adj_close"] *= 10
+
+    assert suspicions.signs(frame)["unit_factor"].notna().sum() == 1
+    assert proposed(frame) == []

@@ -110,6 +110,12 @@ def test_the_gap_of_a_split_on_record_is_not_of_a_missing_one() -> None:
     assert found(frame) == {"split_not_applied": [100]}
 
 
+def test_a_missing_split_that_adjusted_closes_know_of_is_told_once() -> None:
+    frame = split(plain(), 2, 100)
+
+    assert found(frame.assign(adj_close=plain()["adj_close"])) == {"missed_split": [100]}
+
+
 @pytest.mark.parametrize("day", [95, 99, 101, 105])
 @pytest.mark.parametrize("ratio", [2.0, 3.0])
 def test_a_split_on_record_hides_no_other_one_nearby(day: int, ratio: float) -> None:

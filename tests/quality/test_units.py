@@ -88,9 +88,9 @@ def test_a_market_price_of_the_same_feed_does_not_speak_for_the_last_bars() -> N
 
 @pytest.mark.parametrize("power", [-3, -2, 2, 3])
 def test_stored_bars_say_which_unit_is_right(power: int) -> None:
-    frame = scaled(calm(), range(DAYS - 11, DAYS), power)
+    frame = scaled(calm(), range(DAYS - 40, DAYS), power)
 
-    signs = suspicions.signs(frame[-11:], frame[-71:-11], market_price=float(frame["close"].iloc[-1]), whole=False)
+    signs = suspicions.signs(frame[-40:], frame[-100:-40], market_price=float(frame["close"].iloc[-1]), whole=False)
 
     assert signs["unit_factor"].notna().all()
 
@@ -122,3 +122,14 @@ def test_a_crash_on_the_day_that_the_unit_changes_hides_by_how_much() -> None:
     told = said(frame, float(frame["close"].iloc[-1]))
 
     assert set(told.get("unit_factor", [])) <= {200, 201, 202}
+
+
+def test_where_one_of_several_steps_by_ten_stays_nobody_is_accused() -> None:
+    frame = calm()
+    frame.loc[200:, P] *= 0.1
+    frame = scaled(frame, [198, 203], 1)
+
+    told = said(frame)
+
+    assert "unit_factor" not in told
+    assert {198, 199, 200} <= set(told["unit_unclear"])
