@@ -513,9 +513,9 @@ def _dividend(
     if power and (share <= SHARE_REFUTED or refuted):
         tell("dividend_power", 10.0**power)
         right = scaled(amount, power)
-        # Ten times in place of a regular one may be a good year's, and what comes last a new rule.
-        certain = refuted or (power != 1 and number is not None and regular.inside(number))
-        if certain and (implied is not None or np.isnan(chain.adjusted).all()):
+        # Where adjusted close agrees, the price alone can say that both are wrong: companies do pay special dividends
+        # of a hundred times the usual, and token ones of a tenth.
+        if refuted and (implied is not None or np.isnan(chain.adjusted).all()):
             judgement.mended[place] = (right, f"it is {_times(power)} the dividends before and after")
             if implied is not None:
                 judgement.steps[place] = (1 - right / price, "adjusted close steps by the wrong dividend")

@@ -36,6 +36,10 @@ OF_SINGLE_BARS = (UNIT,)
 SPLIT_LEVEL = 0.2
 SPLIT_BARS = 3
 """A split is mended if the step is this near to it, in shares of its logarithm, and so many bars are before it."""
+SPLIT_CLEAR = np.log(1.2)
+"""A split by less is not told from a move of the price that comes with it."""
+SPLIT_BACK = 0.25
+"""A step the other way is this near to the split, in shares of its logarithm."""
 VOLUME_LEAST, VOLUME_BARS, VOLUME_NEAR, VOLUME_ERRORS = np.log(2.9), 30, 0.25, 3.5
 """Volume is mended with the prices for splits from 3:1 on, as it doubles of itself; and if turnover is the same on both
 sides, in the median of so many bars, within this share of the split's logarithm, and so many standard errors from what
@@ -81,9 +85,12 @@ def propose(
     if judgement is None:
         return book.entries()
     if judgement.at("split_not_applied", "split_applied_twice"):
-        # What dividends and adjusted closes are worth is known once the prices are.
-        if not book:
-            _mend_splits(book, judgement)
+        # What dividends and adjusted closes are worth is known once the prices are. A bar in another unit is mended to
+        # what its neighbours say, which wait for the split themselves; and where another step is not explained, the
+        # split may be left out of some bars only.
+        if book or signs["missed_split"].notna().any():
+            return []
+        _mend_splits(book, judgement)
         return book.entries()
     # Prices that are in doubt say nothing of dividends. Nor do many dividends that are all out say which is wrong.
     if signs[list(PRICES_IN_DOUBT)].isna().all(axis=None) and len(judgement.by_factor) <= BY_FACTOR_MOST:
@@ -230,6 +237,8 @@ def _mend_splits(book: _Book, judgement: Judged) -> None:
         step = float(np.log(chain.open[place] / close[place - 1]))
         if place < SPLIT_BARS or abs(step + np.log(ratio)) > SPLIT_LEVEL * abs(np.log(ratio)):
             return
+        if abs(np.log(ratio)) < SPLIT_CLEAR or not _calm(frame, chain, place) or _steps_back(chain, place, ratio):
+            return
         share = _adjusted_step(judgement, place)
         if share is None:
             return
@@ -256,6 +265,21 @@ def _mend_splits(book: _Book, judgement: Judged) -> None:
     volume = frame["volume"].to_numpy("float64", na_value=np.nan)
     book.add(rows, "volume", np.round(volume[rows] * volumes[rows]), rule, why)
     _mend_unsplit(book, judgement, factor, adjusted)
+
+
+def _calm(frame: pd.DataFrame, chain: Chain, place: int) -> bool:
+    """Whether turnover on the day of a split is as usual: a price that moves by itself is traded more."""
+    volume = frame["volume"].to_numpy("float64", na_value=np.nan)[chain.row]
+    turnover = volume * chain.close
+    around = turnover[max(place - VOLUME_BARS, 0) : place + VOLUME_BARS]
+    return bool(turnover[place] <= CALM_VOLUME * np.median(around))
+
+
+def _steps_back(chain: Chain, place: int, ratio: float) -> bool:
+    """Whether the price makes the opposite step somewhere else: then some bars only are divided otherwise."""
+    gaps = np.log(chain.open[1:] / chain.close[:-1])
+    gaps[chain.split[1:] != 1] = 0.0
+    return bool((np.abs(gaps - np.log(ratio)) < SPLIT_BACK * abs(np.log(ratio))).any())
 
 
 def _adjusted_step(judgement: Judged, place: int) -> float | None:

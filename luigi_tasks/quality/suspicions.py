@@ -42,6 +42,8 @@ SPLIT_LEVEL_SHARE = 0.25
 """The levels on both sides may differ from the prices at the gap by this share of the gap."""
 SPLIT_UNREST = 2.5
 """News moves a price by a fifth in a day, too, but with a wider range and more turnover than this many times usual."""
+PAID_SLACK = 0.35
+"""A gap that a dividend explains is the dividend, within this share of it."""
 SPLIT_SHOWN, SPLIT_SHOWN_MOST = 0.5, np.log(1.4)
 """Of a recorded split's logarithm: a gap this near to the split is the split's, and hides no other one."""
 
@@ -130,14 +132,17 @@ def signs(
     surroundings, place = _surroundings(frame, context)
     known = _continuous(surroundings)
     judged = _judged_units(known, place, market_price)
+    if _split_by_ten(surroundings):
+        # What looks like a unit may be a split by ten or a hundred that is left out of some bars.
+        judged = _accuse_nobody(judged)
     # A bar in another unit would be a spike as well, and will not be stored.
-    clean = np.isnan(judged.factor)
+    clean, unclear = np.isnan(judged.factor), ~np.isnan(judged.unclear)
     rest = known.only(clean)
     leap = spike(rest)
     found = [
         (known, "unit_factor", judged.factor),
         (known, "unit_unclear", judged.unclear),
-        (rest, "missed_split", np.where(np.isnan(judged.unclear[clean]), missed_split(rest), np.nan)),
+        (rest, "missed_split", np.where(unclear[clean] | _paid(surroundings, rest), np.nan, missed_split(rest))),
         (rest, "stale_sessions", stale_sessions(rest)),
         (rest, "spike", leap),
         (rest, "untraded_move", untraded_move(rest)),
@@ -162,6 +167,35 @@ def _judged_units(known: _Bars, place: Rows, market_price: float | None) -> unit
     own = place[known.row] >= 0
     last = float(known.stored[-1, 3]) if len(own) and own[-1] else None
     return units.judged(prices, known.volume, ~own, last, market_price)
+
+
+def _paid(surroundings: pd.DataFrame, known: _Bars) -> Rows:
+    """Where a dividend or a gain explains most of the gap to the bar before."""
+    paid = _numbers(surroundings, ["dividends", "capital_gains"])[known.row].sum(axis=1)
+    before = _shift(known.stored[:, 3], 1)
+    with np.errstate(invalid="ignore"):
+        fall = before - known.stored[:, 0]
+        out: Rows = (paid > 0) & (np.abs(fall - paid) < PAID_SLACK * paid)
+    return out
+
+
+def _split_by_ten(surroundings: pd.DataFrame) -> bool:
+    """Whether a split by a power of ten is on record."""
+    splits = _numbers(surroundings, ["stock_splits"])[:, 0]
+    recorded = splits[(splits > 0) & (splits < np.inf) & (splits != 1)]
+    power = np.log10(recorded) if len(recorded) else recorded
+    return bool(((np.round(power) != 0) & (np.abs(power - np.round(power)) < 0.01)).any())
+
+
+def _accuse_nobody(judged: units.Units) -> units.Units:
+    """Bars that are told of in blocks of more than a few are told of where the unit changes, and are stored."""
+    wrong = ~np.isnan(judged.factor)
+    if wrong.sum() <= units.LASTING_BARS:
+        return judged
+    factor = np.where(wrong, judged.factor, 1.0)
+    change = np.concatenate([[1.0], factor[1:] / factor[:-1]])
+    unclear = np.where(change != 1, change, judged.unclear)
+    return units.Units(np.full(len(factor), np.nan), unclear)
 
 
 def _of_actions(

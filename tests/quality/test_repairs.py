@@ -151,14 +151,82 @@ def test_a_dividend_is_mended_by_its_step_and_the_others(power: int, number: int
     assert len(proposed(frame)) == 1
 
 
-@pytest.mark.parametrize("power", [-2, -1, 2])
-def test_a_dividend_that_is_adjusted_for_is_mended_with_the_adjusted_closes(power: int) -> None:
+def test_a_dividend_that_is_adjusted_for_is_mended_with_the_adjusted_closes() -> None:
     truth = paying(amount=0.2)
     frame = truth.copy()
-    frame.loc[EX_DATES[4], "dividends"] *= 10.0**power
+    frame.loc[EX_DATES[4], "dividends"] *= 100
     frame = adjusted(frame)
 
     assert_same(mended(frame, proposed(frame)), truth)
+
+
+@pytest.mark.parametrize("power", [-3, -2, -1])
+def test_a_token_dividend_that_is_adjusted_for_may_be_true(power: int) -> None:
+    frame = paying(amount=0.2)
+    frame.loc[EX_DATES[4], "dividends"] *= 10.0**power
+
+    assert proposed(adjusted(frame)) == []
+
+
+def test_a_special_dividend_of_a_hundred_times_the_usual_that_the_price_paid_is_true() -> None:
+    frame, row = paying(amount=0.01), EX_DATES[4]
+    for name in PRICES:
+        frame[name] = frame[name].where(frame.index < row, frame[name] - 1.0)
+    frame.loc[row, "dividends"] = 1.0
+
+    assert proposed(adjusted(frame)) == []
+
+
+@pytest.mark.parametrize("ratio", [4, 2, 0.1])
+@pytest.mark.parametrize("bars", [3, 5, 8, 20])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_split_that_is_left_out_of_some_bars_only_is_not_mended(ratio: float, bars: int, before: bool) -> None:
+    frame, row = paying(), 300
+    frame.loc[row, "stock_splits"] = ratio
+    wrong = (
+        (frame.index < row) & (frame.index >= row - bars)
+        if before
+        else (frame.index >= row) & (frame.index < row + bars)
+    )
+    for name in (*PRICES, "adj_close"):
+        frame[name] = frame[name].mask(wrong, frame[name] * (ratio if before else 1 / ratio))
+
+    assert [entry for entry in proposed(frame) if entry["column"] == "close"] == []
+
+
+@pytest.mark.parametrize("bars", [10, 100])
+def test_a_split_by_a_hundred_that_is_left_out_of_some_bars_accuses_nobody(bars: int) -> None:
+    frame, row = paying(), 300
+    frame.loc[row, "stock_splits"] = 100.0
+    wrong = (frame.index < row) & (frame.index >= row - bars)
+    for name in (*PRICES, "adj_close"):
+        frame[name] = frame[name].mask(wrong, frame[name] * 100)
+
+    found = suspicions.signs(frame)
+
+    assert found["unit_factor"].isna().all()
+    assert found.notna().any(axis=None), "it is told all the same"
+    assert proposed(frame) == []
+
+
+@pytest.mark.parametrize(("ratio", "move"), [(1.1, -0.09), (1.25, -0.18), (1.5, -0.3), (2.0, -0.45), (0.5, 0.9)])
+def test_a_true_move_on_the_day_of_a_split_is_not_mended(ratio: float, move: float) -> None:
+    frame, row = paying(), 300
+    frame.loc[row, "stock_splits"] = ratio
+    for name in (*PRICES, "adj_close"):
+        frame[name] = frame[name].where(frame.index < row, frame[name] * (1 + move))
+    frame.loc[row, "volume"] *= 8
+
+    assert proposed(frame) == []
+
+
+@pytest.mark.parametrize("row", [100, 400])
+def test_a_bar_in_another_unit_beside_a_split_that_was_not_applied_is_left_alone(row: int) -> None:
+    frame = unsplit(paying(), 4, 300)
+    for name in (*PRICES, "adj_close"):
+        frame[name] = frame[name].mask(frame.index == row, frame[name] * 100)
+
+    assert proposed(frame) == []
 
 
 @pytest.mark.parametrize("times", [100.0, 0.01])
