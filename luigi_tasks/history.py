@@ -148,13 +148,20 @@ def reasons(
             if abs(now - then) > ROUNDING * now:
                 dividend |= days <= day
     same_prices = np.isclose(prices_before, prices_now, rtol=0, atol=0, equal_nan=True).all(axis=1)
-    same_volume = old["volume"].to_numpy() == new["volume"].to_numpy()
+    volume_before, volume_now = (table["volume"].to_numpy("float64", na_value=np.nan) for table in (old, new))
+    same_volume = np.isclose(volume_before, volume_now, rtol=0, atol=0, equal_nan=True)
     why = np.full(len(old), "restatement", dtype=object)
     why[dividend & same_prices & same_volume] = "dividend"
     why[split & _explains(factor, prices_before, prices_now)] = "split"
     # Where both happened, a row after the split has only its adjusted close moved.
     same_split = old["stock_splits"].to_numpy() == new["stock_splits"].to_numpy()
     why[split & dividend & same_prices & same_volume & same_split & (factor == 1)] = "dividend"
+    # The row of an action that was taken away or corrected, and is as it was but for that.
+    same_adjusted = np.isclose(old["adj_close"], new["adj_close"], rtol=ROUNDING, atol=0, equal_nan=True)
+    as_it_was = (why == "restatement") & same_prices & same_volume & same_adjusted
+    why[as_it_was & ~same_split] = "split"
+    paid = [np.isclose(old[name], new[name], rtol=ROUNDING, atol=0) for name in ("dividends", "capital_gains")]
+    why[as_it_was & same_split & ~np.all(paid, axis=0)] = "dividend"
     if splits is not None:
         why[(why == "restatement") & _late(splits, days, prices_before, prices_now)] = "split"
     if provisional is not None:

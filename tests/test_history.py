@@ -101,6 +101,14 @@ def test_a_split_on_record_whose_prices_are_divided_at_last_is_the_reason(ratio:
     assert list(reasons(old, everything, NO_ACTION, splits=recorded)) == ["restatement"] * 4
 
 
+def test_the_record_of_an_action_that_has_moved_is_no_restatement() -> None:
+    old, new = frame([10.0, 11.0], stock_splits=[4.0, 0.0]), frame([10.0, 11.0], stock_splits=[0.0, 4.0])
+    paid, corrected = frame([10.0, 11.0], dividends=[0.5, 0.0]), frame([10.0, 11.0], dividends=[0.55, 0.0])
+
+    assert list(reasons(old, new, NO_ACTION)) == ["split"] * 2
+    assert list(reasons(paid.iloc[:1], corrected.iloc[:1], NO_ACTION)) == ["dividend"]
+
+
 def test_what_was_provisional_was_settled() -> None:
     old, new = frame([10.0, 11.0]), frame([10.0, 11.0], volume=[90, 90])
 

@@ -56,6 +56,11 @@ class Answer:
             "open_until": _instant(self.facts.get("open_until")),
         }
 
+    def refused_closes(self, day: dt.date) -> list[float]:
+        """The closes of that day's bars in quarantine."""
+        refused = None if self.window is None else self.window.quarantined
+        return [] if refused is None else refused.loc[refused["date"] == pd.Timestamp(day), "close"].tolist()
+
     def table_with(self, **constants: pa.Scalar) -> pa.Table:
         """The bars with whether each is provisional, and with columns that are the same in all."""
         provisional = pa.scalar(self.provisional, pa.date32())

@@ -34,6 +34,7 @@ from luigi_tasks.database.schema import (
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import (
     ConfigurationError,
+    HistoryShrank,
     IdenticalSeries,
     InvalidData,
     SecurityNotFound,
@@ -408,10 +409,17 @@ def _revise(connection: sa.Connection, ticker: str, stored: Any, answer: Answer,
     detail: dict[str, Any] = {}
     days = (dt.date.min, dt.date.max) if window is None else (window.span.start, window.span.end)
     acted = answer.acted if window is not None else _with_stored(connection, security_id, answer)
-    lacking = acceptance.require_sessions(connection, ticker, stored, answer)
     before = history.stored_actions(connection, security_id, *days)
-    if window is not None and not accepted:
-        detail |= acceptance.require_actions(ticker, before, acted)
+    try:
+        lacking = acceptance.require_sessions(connection, ticker, stored, answer)
+        if window is not None and not accepted:
+            detail |= acceptance.require_actions(ticker, before, acted)
+    except HistoryShrank:
+        # That nearly all bars are other ones says more than that some are not there.
+        found = history.changes(connection, security_id, acted)
+        if found is not None:
+            acceptance.require_same_bars(connection, ticker, stored, answer, found)
+        raise
     if window is not None and answer.df["adj_close"].isna().any() and acceptance.same_actions(before, acted):
         history.keep_known_adjustment(connection, security_id)
     found = history.changes(connection, security_id, acted)
@@ -450,9 +458,10 @@ def _settle_missing(connection: sa.Connection, stored: Any, answer: Answer, lack
     if not stored.accepted:
         moved = history.last_action(connection, security_id, answer.acted) if lacking or window.left_out else None
         gone = sorted(day for day in (*lacking, *window.left_out) if moved is not None and day < moved)
-    # A bar that was to be settled, and has turned out to break a rule, is none.
+    # A bar that was to be settled, and is sent with the same close but breaks a rule still, is none.
     settled = window.left_out - {answer.provisional} - set(gone)
-    odd = history.provisional_days(connection, security_id, settled)
+    closes = history.provisional_closes(connection, security_id, settled)
+    odd = [day for day, close in closes.items() if close in answer.refused_closes(day)]
     detail = {}
     if (gone or odd) and history.withdraw(connection, security_id, [*gone, *odd], window.as_of) and gone:
         detail["withdrawn"] = [str(day) for day in gone]

@@ -238,12 +238,14 @@ def settle(connection: sa.Connection, security_id: int, as_of: dt.date) -> None:
     connection.execute(statement, {"security_id": security_id, "as_of": as_of})
 
 
-def provisional_days(connection: sa.Connection, security_id: int, days: Collection[dt.date]) -> list[dt.date]:
-    """Those of the days of which a provisional bar is stored."""
-    query = sa.select(ohlcv.c.date).where(
+def provisional_closes(connection: sa.Connection, security_id: int, days: Collection[dt.date]) -> dict[dt.date, float]:
+    """{day: close} of the provisional bars that are stored of these days."""
+    if not days:
+        return {}
+    query = sa.select(ohlcv.c.date, ohlcv.c.close).where(
         ohlcv.c.security_id == security_id, ohlcv.c.provisional, ohlcv.c.date.in_(list(days))
     )
-    return list(connection.scalars(query)) if days else []
+    return {row.date: row.close for row in connection.execute(query)}
 
 
 def keep_known_adjustment(connection: sa.Connection, security_id: int) -> None:

@@ -127,7 +127,7 @@ PRICE_CHECKS = {
     "dividends": "dividends >= 0 AND dividends < 'Infinity'",
     "stock_splits": "stock_splits >= 0 AND stock_splits < 'Infinity'",
     "capital_gains": "capital_gains >= 0 AND capital_gains < 'Infinity'",
-    "known": "provisional OR num_nulls(open, high, low, volume) = 0",
+    "known": "provisional OR num_nulls(open, high, low) = 0",
 }
 
 

@@ -55,7 +55,6 @@ Rows = np.ndarray[Any, np.dtype[np.bool_]]
 _SHAPE = frozenset(
     {
         "open, high, low and close are known",
-        "volume is known",
         "volume is a whole number",
         "prices are above 0",
         "prices are finite",
@@ -273,9 +272,14 @@ def with_signs(
         least_price=prices.min(axis=1, skipna=False),
         greatest_price=prices.max(axis=1, skipna=False),
         known=known.where(known, None),
-        whole_volume=frame["volume"].where(frame["volume"] % 1 == 0),
+        whole_volume=_whole(frame["volume"]),
         **signs,
     )
+
+
+def _whole(volume: pd.Series[Any]) -> pd.Series[Any]:
+    """The volumes, null where one is known and is no whole number."""
+    return volume.where(volume % 1 == 0).mask(volume.isna(), 0)
 
 
 def _said(attrs: dict[Any, Any], context: pd.DataFrame | None) -> tuple[pd.DataFrame | None, bool]:

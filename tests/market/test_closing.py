@@ -92,7 +92,7 @@ def test_later_it_is_the_close_of_a_share_that_is_seldom_traded(volume: int, beh
 
 @pytest.mark.parametrize("still", ["no volume", "one price", "no volumes at all"])
 def test_later_it_is_the_close_of_a_share_that_often_has_no_trade(still: str) -> None:
-    thin = bars()
+    thin = bars(50_000)
     some = thin.index % 8 == 0
     if still == "one price":
         for name in ("open", "high", "low"):
@@ -101,6 +101,9 @@ def test_later_it_is_the_close_of_a_share_that_often_has_no_trade(still: str) ->
         thin["volume"] = thin["volume"].mask(some | (still != "no volume"), 0)
 
     assert waits(meta(END - 6 * HOUR), END + HOUR, thin) == DONE
+    if still == "no volume":
+        busy = thin.assign(volume=thin["volume"] * 20)
+        assert waits(meta(END - 6 * HOUR), END + HOUR, busy) != DONE, "a source that lacks volumes is no thin trade"
 
 
 def test_a_bar_with_nothing_before_it_is_a_close_by_then() -> None:

@@ -23,7 +23,6 @@ ROW = 11
 BREAKS: list[tuple[dict[str, Any], str]] = [
     ({"open": np.nan}, "open, high, low and close are known"),
     ({"close": np.nan}, "open, high, low and close are known"),
-    ({"volume": np.nan}, "volume is known"),
     ({"low": 0.0}, "prices are above 0"),
     ({"low": -3.0}, "prices are above 0"),
     ({"high": np.inf}, "prices are finite"),
@@ -86,6 +85,18 @@ def test_an_adjusted_close_that_cannot_be_costs_the_adjusted_close_alone(value: 
     assert {flag["rule"] for flag in verdict.flagged} == {"adjusted close, where known, is above 0 and finite"}
 
 
+def test_a_volume_that_is_not_known_costs_the_volume_alone() -> None:
+    frame = make_bars(days=40)
+    frame["volume"] = frame["volume"].astype("float64").mask(frame.index == 7)
+
+    verdict = examine(frame)
+
+    assert not verdict.success
+    assert verdict.quarantined.empty
+    assert verdict.findings == {"volume is known": 1}
+    pd.testing.assert_frame_equal(verdict.valid, frame)
+
+
 def test_good_years_are_kept_however_many_bad_ones_there_are() -> None:
     frame = make_bars(days=300)
     frame["open"] = frame["open"].mask(frame.index < 200, 0.0)
@@ -146,7 +157,6 @@ def test_a_newest_bar_that_breaks_no_rule_waits_for_nothing() -> None:
         ({"open": 90.0}, ["open", "high"]),
         ({"open": 1.0}, ["open", "low"]),
         ({"high": 1.0, "low": 90.0}, ["high", "low"]),
-        ({"volume": np.nan}, ["volume"]),
         ({"volume": -1.0}, ["volume"]),
         ({"volume": 1.5}, ["volume"]),
     ],

@@ -1,7 +1,8 @@
-"""What is read from a chart's document by ourselves: corporate actions, and whether it has adjusted closes at all.
+"""What is read from a chart's document by ourselves: corporate actions, and what it does not know.
 
 yfinance drops the currency of a dividend, moves what happens on a day without a bar to the session before, gives
-capital gains for some types of securities only, and takes the close for the adjusted close where there is none.
+capital gains for some types of securities only, takes the close for the adjusted close where there is none, and 0 for a
+volume that is not known.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +29,8 @@ class Chart:
     """{dividends, splits, capitalGains: {key: {date: epoch seconds, …}}}, as in the answer."""
     lacks: list[str]
     """Columns of bars that the answer does not have at all."""
+    without_volume: Sequence[int] = ()
+    """Epoch seconds of the bars whose volume is not known."""
 
     @classmethod
     def of(cls, document: Any) -> Chart:
@@ -38,7 +41,12 @@ class Chart:
             lacks.append("adj_close")
             if isinstance(result.get("indicators"), dict):
                 result["indicators"].pop("adjclose", None)
-        return cls(copy.deepcopy(result["meta"]), events, lacks)
+        return cls(copy.deepcopy(result["meta"]), events, lacks, _without_volume(result))
+
+    def days_without_volume(self) -> list[dt.date]:
+        """The days of the bars whose volume is not known. Raises like `actions`."""
+        zone = ZoneInfo(str(self.meta["exchangeTimezoneName"])) if self.without_volume else None
+        return [_day_of({"date": stamp}, zone) for stamp in self.without_volume] if zone else []
 
     def actions(self, ticker: str, start: dt.date, end: dt.date) -> list[dict[str, Any]]:
         """The corporate actions of these days, in order, one entry a day: see `luigi_tasks.bars.ACTIONS`.
@@ -91,6 +99,17 @@ def _has_adjusted(indicators: Any) -> bool:
         return isinstance(values, list) and any(value is not None for value in values)
     except (LookupError, TypeError):
         return False
+
+
+def _without_volume(result: Any) -> list[int]:
+    try:
+        stamps, volumes = result["timestamp"], result["indicators"]["quote"][0]["volume"]
+        # Of ten years it takes a tenth of a millisecond to see that all are known.
+        return (
+            [stamp for stamp, volume in zip(stamps, volumes, strict=True) if volume is None] if None in volumes else []
+        )
+    except (LookupError, TypeError, ValueError):
+        return []
 
 
 def _each(events: Any) -> Iterable[Mapping[str, Any]]:

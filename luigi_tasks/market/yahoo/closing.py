@@ -29,7 +29,7 @@ _RECENT = 60
 _VOLUME_OF_A_TRADE = 300
 # So many trades that are expected and do not come have a probability of less than 1 in 1,000: exp(-7).
 _UNLIKELY = 7.0
-_THIN = 0.1
+_THIN, _THIN_TRADES = 0.1, 200.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _may_be_quiet(before: pd.DataFrame, share: float) -> bool:
         return True
     still = (before[list(bars.PRICES)].nunique(axis=1) <= 1) | ~(before["volume"] > 0)
     trades = float(before["volume"].median()) / _VOLUME_OF_A_TRADE
-    return bool(still.mean() >= _THIN) or trades * share < _UNLIKELY
+    return bool(still.mean() >= _THIN and trades < _THIN_TRADES) or trades * share < _UNLIKELY
 
 
 def _period(meta: Mapping[str, Any], zone: ZoneInfo) -> _Period | None:

@@ -108,6 +108,9 @@ class YahooSource:
             waits = closing.unfinished(found, chart.meta, dt.datetime.now(dt.UTC))
             facts = _facts(chart, waits, start, end)
             actions = chart.actions(ticker, start, end)
+            unknown = found["date"].isin(pd.to_datetime(chart.days_without_volume()))
+        if unknown.any():
+            found["volume"] = found["volume"].astype("float64").mask(unknown)
         of_bar = found["date"].dt.date
         found = found[(of_bar >= start) & (of_bar <= end) & (of_bar < waits.day)].reset_index(drop=True)
         if found.empty:

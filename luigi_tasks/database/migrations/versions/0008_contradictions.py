@@ -42,7 +42,7 @@ ALTER TABLE ohlcv
     ADD COLUMN provisional boolean DEFAULT false NOT NULL,
     ADD COLUMN settled_as_of date,
     ADD CONSTRAINT ohlcv_capital_gains_check CHECK (capital_gains >= 0 AND capital_gains < 'Infinity'),
-    ADD CONSTRAINT ohlcv_known_check CHECK (provisional OR num_nulls(open, high, low, volume) = 0);
+    ADD CONSTRAINT ohlcv_known_check CHECK (provisional OR num_nulls(open, high, low) = 0);
 COMMENT ON COLUMN ohlcv.dividends IS 'per share, on the ex-date, in dividend_currency';
 COMMENT ON COLUMN ohlcv.capital_gains IS
     'A fund''s distribution of gains: currency per share, on the ex-date; 0: none';
