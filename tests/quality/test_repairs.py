@@ -350,3 +350,14 @@ def test_a_bar_whose_adjusted_close_is_in_no_unit_is_not_mended() -> None:
 
     assert suspicions.signs(frame)["unit_factor"].notna().sum() == 1
     assert proposed(frame) == []
+
+
+def test_a_lone_dividend_is_believed_if_the_price_did_not_pay_what_adjusted_close_steps_by() -> None:
+    truth = make_bars(days=DAYS)
+    truth.loc[300, "dividends"] = 0.1
+    truth = adjusted(truth)
+    price = float(truth.loc[299, "close"])
+    small = restep(truth, 300, 1 - 0.1 * 1e-2 / price)
+
+    assert_same(mended(restep(truth, 300, 1 - 10 / price), proposed(restep(truth, 300, 1 - 10 / price))), truth)
+    assert proposed(small) == [], "neither the price nor other dividends say which is right"
