@@ -57,6 +57,10 @@ SPIKE_LEAST = np.log(1.2)
 SPIKE_LEFT_SHARE = 0.25
 """Of a spike's height, this much may be left when it has come back."""
 
+RANGE_MOST = np.log(4.0)
+"""A high this many times open and close, or a low so small a part, has slipped a digit; what trades so wide in earnest
+closes elsewhere, too."""
+
 VOLUME_SHARE = 0.8
 """A security of which fewer bars than this have a volume is not one that usually has: an index, a currency."""
 
@@ -72,6 +76,7 @@ SIGNS = {
     "stale_sessions": f"< {STALE_SESSIONS}, without volume < {STALE_SESSIONS_UNTRADED}",
     "spike": f"<= {np.exp(SPIKE_LEAST):.1f} or inverse, or <= {SPIKE_SCALES:.0f} usual moves",
     "untraded_move": "= 1",
+    "odd_range": f"<= {np.exp(RANGE_MOST):.0f} times open and close, or inverse",
     **corporate_actions.SIGNS,
 }
 """The columns of `signs`, and the threshold of each in words."""
@@ -112,6 +117,7 @@ def signs(
     | stale_sessions | sessions in a row with the same bar |
     | spike | close / the neighbour that is nearer to it |
     | untraded_move | high / low, or close / close before, whichever is further from 1 |
+    | odd_range | high over the higher of open and close, or low over the lower |
     | split_not_applied, split_applied_twice | close before / open |
     | split_again | the split's ratio |
     | dividend_power | 10**k, by which the dividend is too large |
@@ -146,6 +152,7 @@ def signs(
         (rest, "stale_sessions", stale_sessions(rest)),
         (rest, "spike", leap),
         (rest, "untraded_move", untraded_move(rest)),
+        (rest, "odd_range", odd_range(rest)),
     ]
     out = np.full((len(surroundings), len(SIGNS)), np.nan)
     columns = list(SIGNS)
@@ -310,6 +317,15 @@ def untraded_move(known: _Bars) -> Numbers:
     furthest = np.where(np.abs(move) > extent, move, extent)
     usually = _mean(traded, SCALE_BARS) >= VOLUME_SHARE
     return np.where(~traded & usually & (furthest != 0), np.exp(furthest), np.nan)
+
+
+def odd_range(known: _Bars) -> Numbers:
+    """High or low alone in another unit: the bar keeps its shape, and no neighbour is needed to see it."""
+    above = known.high - np.maximum(known.open, known.close)
+    below = np.minimum(known.open, known.close) - known.low
+    if not len(above) or max(above.max(), below.max()) <= RANGE_MOST:
+        return np.full(len(above), np.nan)
+    return np.where(above > RANGE_MOST, np.exp(above), np.where(below > RANGE_MOST, np.exp(-below), np.nan))
 
 
 def _surroundings(frame: pd.DataFrame, context: pd.DataFrame | None) -> tuple[pd.DataFrame, Rows]:

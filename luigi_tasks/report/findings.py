@@ -106,6 +106,10 @@ KINDS = {
     "stale bars": Kind(2, "The same bar day after day: not traded, or not updated. Returns are 0 there."),
     "leap and back": Kind(2, "A price leaps and comes back at the next bars, which a wrong one does, too."),
     "move without volume": Kind(2, "The price moved and nothing was traded. Do not take it for one that could be had."),
+    "high or low far off": Kind(
+        2, "High or low is four times away from open and close, as one is that has slipped a digit. Close is not."
+    ),
+    "volume not known": Kind(3, "The source has the bar and not its volume, which is NULL."),
     "answer before the close": Kind(
         2, "The answer's own time is before the close, so its last bar is none yet and is left out. Run again later."
     ),
@@ -167,6 +171,8 @@ _RULES = {
     "bars are not the same day after day": "stale bars",
     "price does not leap and come back": "leap and back",
     "price moves only with volume": "move without volume",
+    "high and low are near open and close": "high or low far off",
+    "volume is known": "volume not known",
 }
 _GRAVE_WORDS = ("split", "dividend", "unit", "adjusted close", "adjustment", "capital gain", "corporate action")
 """In the words of a rule about corporate actions or units: what breaks it makes whole stretches of prices wrong."""

@@ -53,6 +53,16 @@ def test_bars_equal_what_was_served_value_for_value(yahoo: LoopbackYahoo) -> Non
     assert yahoo.count("tz") == 0, "the zone is not worth a request"
 
 
+def test_a_volume_that_is_null_is_not_known(yahoo: LoopbackYahoo) -> None:
+    served = make_bars(days=60)
+    served["volume"] = served["volume"].astype("float64").mask(served.index.isin([7, 59]))
+    yahoo.add("AAA", served)
+
+    [found] = ask(yahoo, ("bars", ("AAA", START, END)))
+
+    assert found.index[found["volume"].isna()].tolist() == [7, 59]
+
+
 def test_both_ends_of_the_range_are_included_and_nothing_beyond(yahoo: LoopbackYahoo) -> None:
     served = make_bars(days=60)
     for ticker, zone in (("WEST.X", "Pacific/Honolulu"), ("EAST.X", "Pacific/Auckland"), ("MID.X", "Europe/London")):

@@ -172,6 +172,21 @@ def test_a_price_that_moves_without_volume_is_found(bars: int) -> None:
     assert found(untraded(plain(), 100, bars)) == {"untraded_move": list(range(100, 100 + bars))}
 
 
+@pytest.mark.parametrize(("name", "factor"), [("high", 10), ("high", 100), ("high", 4.6), ("low", 0.1), ("low", 0.01)])
+def test_a_high_or_low_alone_in_another_unit_is_told(name: str, factor: float) -> None:
+    frame = plain()
+    frame.loc[100, name] *= factor
+
+    assert found(frame) == {"odd_range": [100]}
+
+
+def test_a_wide_day_is_no_slip() -> None:
+    frame = plain()
+    frame.loc[100, "high"] *= 2.5
+
+    assert "odd_range" not in found(frame)
+
+
 def test_a_security_without_volume_is_no_fault() -> None:
     assert found(plain().assign(volume=0.0)) == {}
 
