@@ -49,14 +49,19 @@ OF_AAA = "JOIN securities USING (security_id) WHERE ticker = 'AAA'"
 
 
 @pytest.mark.parametrize(
-    ("currency", "days", "kind"),
-    [("EUR", 55, "wrong_answer"), ("USD", 61, "wrong_answer"), ("USD", 40, "history_shrank")],
-    ids=["another currency", "other prices", "a shorter history"],
+    ("currency", "days", "another", "kind"),
+    [
+        ("EUR", 55, True, "wrong_answer"),
+        ("USD", 61, True, "wrong_answer"),
+        ("USD", 40, True, "wrong_answer"),
+        ("USD", 40, False, "history_shrank"),
+    ],
+    ids=["another currency", "other prices", "other prices and fewer", "a shorter history"],
 )
 def test_what_was_held_back_is_told_asked_for_again_and_stored(
-    workspace: Workspace, yahoo: LoopbackYahoo, currency: str, days: int, kind: str
+    workspace: Workspace, yahoo: LoopbackYahoo, currency: str, days: int, another: bool, kind: str
 ) -> None:
-    other = make_bars(days=days, last=DAY, seed=7, start_price=900.0)
+    other = make_bars(days=61, last=DAY, seed=7 if another else 0, start_price=900.0 if another else 50.0).tail(days)
     yahoo.add("AAA", other, currency=currency, info={"longName": "Other", **INFO})
     held_back(workspace, kind)
     before, old = runs(workspace), workspace.query(f"SELECT date, close FROM ohlcv {OF_AAA} ORDER BY 1")

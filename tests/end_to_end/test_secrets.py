@@ -18,7 +18,10 @@ from tests.workspace import Finished, Workspace
 PASSWORD = "Tr0ub4dor-correct-horse"
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 ROLE = "who_has_a_password"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = :role"
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted AND relation = 'ohlcv'::regclass AND usename = :role
+"""
 
 
 def admin(statement: str, url: str, **parameters: object) -> list[sa.Row[tuple[object, ...]]]:
