@@ -256,7 +256,10 @@ def _errors() -> Iterator[str]:
             (f"{invocation.CANNOT_BEGIN}", "the run could not begin: a setting, a parameter, the database, luigid"),
             (f"{codes['unhandled_exception']}", "the same, of what nobody foresaw, or of options that Luigi refuses"),
             (f"{invocation.REPORT_FAILED}", "the report could not be written"),
-            ("130, 143", "ended by Ctrl-C, by SIGTERM"),
+            (
+                "129, 130, 143",
+                "ended by the end of its terminal (SIGHUP; `nohup` prevents that), by Ctrl-C, by SIGTERM",
+            ),
             ("138", "ended by SIGUSR1, after the tickers that it had begun; if these were the last, the code is 0"),
         ),
     )

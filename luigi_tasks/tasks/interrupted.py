@@ -1,4 +1,4 @@
-"""What a run that got SIGTERM or Ctrl-C goes on as: it waits for its children to be gone, and writes the report.
+"""What a run that got SIGTERM, Ctrl-C or SIGHUP goes on as: it waits for its children to be gone, and writes the report.
 
 `python -m luigi_tasks.tasks.interrupted RUN_ID SIGNAL [arguments of luigi …]`, in the place of Luigi's parent process
 and with its children; only `invocation` starts it.
@@ -6,7 +6,9 @@ and with its children; only `invocation` starts it.
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import sys
 
 import luigi
@@ -25,12 +27,22 @@ def main(run_id: str, number: int, arguments: list[str]) -> None:
     _, stuck = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=_LONGEST_WAIT)
     for process in stuck:
         process.kill()
+    if number == signal.SIGHUP:
+        _leave_terminal()
     # The arguments may hold settings, such as --Store-root.
     with CmdlineParser.global_instance(arguments):
         InterfaceLogging.setup(luigi.interface.core())
         invocation.release_own()
         invocation.write_report(run_id, signal.Signals(number).name)
     sys.exit(128 + number)
+
+
+def _leave_terminal() -> None:
+    """What is said goes nowhere where it went to a terminal: that has ended, and writing to it would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ CANNOT_BEGIN = 35
 REPORT_FAILED = 50
 """Exit code when the report could not be written; above all of Luigi's."""
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GARBAGE_THRESHOLD = 100_000
 _LUIGID_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
@@ -152,8 +152,9 @@ def in_child(worker_id: str) -> None:
     """To be called first in every process that Luigi forks for a task, with the name of the worker that forks."""
     _this.child, _this.worker_id = True, worker_id
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Ctrl-C goes to the whole group; the parent ends its children itself, in order.
+    # Ctrl-C and a terminal's end go to the whole group; the parent ends its children itself, in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if _this.alive is not None:
         reader, writer = _this.alive
         os.close(writer)
@@ -193,7 +194,9 @@ def draining() -> bool:
 def _end_on_signals() -> None:
     """Also while PostgreSQL is waited for: until a call of libpq returns, no handler is run, but other threads are."""
     for number in _ENDING:
-        signal.signal(number, _on_signal)
+        # `nohup` has it ignored, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _on_signal)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -212,6 +215,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _this.parent:
         # A child that was forked a moment ago and still has its parent's handlers.
         os._exit(128 + number)
+    # The shell and the kernel both send it when a terminal ends; what is ignored stays so over the exec.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     module = "luigi_tasks.tasks.interrupted"
     # The pipe is closed by the exec, which is what ends the children.
     os.execv(sys.executable, [sys.executable, "-m", module, RUN_ID, str(number), *sys.argv[1:]])
@@ -219,8 +224,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _end() -> None:
     if os.getpid() == _this.parent:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
         progress.stop()
         drained = draining()
         outcome = write_report(RUN_ID, signal.SIGUSR1.name if drained else "")

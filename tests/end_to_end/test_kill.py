@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import random
 import signal
 import time
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from luigi_tasks.database.engine import create_database, engine_for
 from tests.conftest import make_bars
-from tests.workspace import Workspace
+from tests.workspace import REPOSITORY, Workspace
 
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 TICKERS = [f"T{number:02}" for number in range(12)]
@@ -103,13 +104,23 @@ def test_a_killed_run_leaves_no_orphan_and_the_rerun_ends_in_the_same_tables(
     assert list((workspace.store / "store").rglob(".parts/*")) == []
 
 
-def test_an_interrupted_run_writes_its_report(workspace: Workspace) -> None:
+def test_a_run_whose_terminal_ends_writes_its_report(workspace: Workspace) -> None:
     prepare(workspace)
     assert workspace.command("up").returncode == 0
-    kill_after_markers(workspace, signal.SIGTERM, 10)
+    screen, terminal = pty.openpty()
+    # What a shell sets up: a session of its own, of which this terminal is the controlling one.
+    command = ["setsid", "--ctty", *workspace.program(*ARGUMENTS)]
+    run = psutil.Popen(command, cwd=REPOSITORY, env=workspace.env(), stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    while count_markers(workspace) < 10:
+        assert run.poll() is None
 
+    os.close(screen)
+
+    assert run.wait(60) == 128 + signal.SIGHUP
+    assert wait_until_gone(run.pid) == []
     assert workspace.query("SELECT outcome FROM runs") == ["interrupted"]
-    assert "Interrupted by SIGTERM" in workspace.command("report").stdout
+    assert "Interrupted by SIGHUP" in workspace.command("report").stdout
 
 
 def test_a_run_that_is_drained_ends_what_it_has_begun_and_the_rerun_does_the_rest(
