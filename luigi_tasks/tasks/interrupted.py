@@ -1,4 +1,4 @@
-"""What a run that got SIGTERM, Ctrl-C or SIGHUP goes on as: it waits for its children to be gone, and writes the report.
+"""What a run that got SIGTERM, Ctrl-C or SIGHUP goes on as: it waits for its children and writes the report.
 
 `python -m luigi_tasks.tasks.interrupted RUN_ID SIGNAL [arguments of luigi …]`, in the place of Luigi's parent process
 and with its children; only `invocation` starts it.

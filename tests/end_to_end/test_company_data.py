@@ -13,7 +13,7 @@ from tests.workspace import Workspace
 from tests.yahoo.answers import Answer, error
 from tests.yahoo.server import LoopbackYahoo
 
-DAY, LATER, LAST = "2024-03-15", "2024-03-22", "2024-03-29"
+DAY, MONDAY, LATER, LAST = "2024-03-15", "2024-03-18", "2024-03-22", "2024-03-29"
 INFO = {
     "longName": "A Inc",
     "sector": "Energy",
@@ -24,12 +24,10 @@ INFO = {
 }
 KNOWN = """
     SELECT as_of::text, known.name, sector, market_cap::bigint, market_cap_currency
-    FROM security_metadata AS known JOIN securities USING (security_id) WHERE ticker = 'AAA' ORDER BY as_of
+    FROM security_metadata AS known JOIN securities USING (security_id) WHERE ticker = :ticker ORDER BY as_of
 """
-SHELL = {"quoteType": {"quoteType": "NONE", "symbol": "AAA", "exchange": "NYQ"}}
-LONE = {"quoteType": {"quoteType": "EQUITY", "symbol": "AAA", "exchange": "NMS", "longName": "A Inc"}}
-NO_QUOTE = error("quoteSummary", 404, "Not Found", "Quote not found for symbol: AAA")
-NOTHING = error("quoteSummary", 404, "Not Found", "No fundamentals data found for symbol: AAA")
+SHELL = {"quoteType": {"quoteType": "NONE", "symbol": "SHELL", "exchange": "NYQ"}}
+LONE = {"quoteType": {"quoteType": "EQUITY", "symbol": "LONE", "exchange": "NMS", "longName": "A Inc"}}
 
 
 def summary(modules: dict[str, Any]) -> Answer:
@@ -37,75 +35,66 @@ def summary(modules: dict[str, Any]) -> Answer:
     return Answer(200, json.dumps(document).encode(), "application/json")
 
 
+LITTLE = {
+    "NOTHING": error("quoteSummary", 404, "Not Found", "No fundamentals data found for symbol: NOTHING"),
+    "NOQUOTE": error("quoteSummary", 404, "Not Found", "Quote not found for symbol: NOQUOTE"),
+    "SHELL": summary(SHELL),
+    "LONE": summary(LONE),
+}
+"""What Yahoo says of each in place of what it knew."""
+NEVER = {"NONE1": LITTLE["NOTHING"], "NONE2": LITTLE["NOQUOTE"]}
+FORGOTTEN = "FORGET"
+
+
 @pytest.fixture
 def yahoo(workspace: Workspace) -> Iterator[LoopbackYahoo]:
     workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0")
-    workspace.universe.write_text("groupings:\n  all: {tickers: [AAA]}\n")
+    tickers = [*LITTLE, *NEVER, FORGOTTEN]
+    workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(tickers)}]}}\n")
     with LoopbackYahoo(workspace.folder / "yahoo") as server:
-        server.add("AAA", make_bars(days=60, last=LAST), info=INFO, currency="GBp")
+        for seed, ticker in enumerate(tickers):
+            server.add(ticker, make_bars(days=60, last=LAST, seed=seed), info=INFO, currency="GBp")
         workspace.environment = server.environment()
         yield server
 
 
 def run(workspace: Workspace, day: str) -> dict[str, Any]:
-    """The report of a run that has to end well."""
+    """Of a run that has to end well, the report's line on InsertMetadata."""
     done = workspace.run("--date", day, "--years-back", "1")
     assert done.code == 0, done
-    document: dict[str, Any] = json.loads((workspace.store / "reports/latest/report.json").read_text())
-    return document
+    report = json.loads((workspace.store / "reports/latest/report.json").read_text())
+    (step,) = (each for each in report["steps"] if each["step"] == "InsertMetadata")
+    return step | report["stored"]
 
 
-def step(report: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(each for each in report["steps"] if each["step"] == name)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [NOTHING, NO_QUOTE, summary(SHELL), summary(LONE)],
-    ids=["nothing", "no quote", "shell", "lone module"],
-)
-def test_what_is_known_of_a_company_outlasts_an_answer_that_knows_little(
-    workspace: Workspace, yahoo: LoopbackYahoo, answer: Answer
-) -> None:
-    run(workspace, DAY)
-    yahoo.fault("AAA", answer, endpoint="summary")
-
-    report = run(workspace, LATER)
-
-    assert workspace.query(KNOWN) == [(DAY, "A Inc", "Energy", 5_000_000, "GBP")]
-    inserted = step(report, "InsertMetadata")
-    assert (inserted["succeeded"], inserted["failed"], inserted["rows"]) == (1, 0, 0)
-    assert report["stored"]["tickers_with_company_data"] == 1
-    yahoo.forget_faults()
-    run(workspace, LAST)
-    assert [row[0] for row in workspace.query(KNOWN)] == [DAY, LAST]
-
-
-@pytest.mark.parametrize("answer", [NOTHING, NO_QUOTE], ids=["nothing", "no quote"])
-def test_a_ticker_without_company_data_is_asked_once_in_a_while(
-    workspace: Workspace, yahoo: LoopbackYahoo, answer: Answer
-) -> None:
-    yahoo.fault("AAA", answer, endpoint="summary")
-
-    report = run(workspace, DAY)
-
-    assert workspace.query(KNOWN) == []
-    assert step(report, "InsertMetadata")["succeeded"] == 1
-    asked = []
-    for day in ("2024-03-18", "2024-03-19", "2024-03-20", "2024-03-21", LATER):
-        yahoo.forget_requests()
-        run(workspace, day)
-        asked.append(yahoo.count("summary"))
-    assert sum(asked) == 1
-
-
-def test_company_data_is_asked_for_again_after_a_ticker_was_forgotten(
+def test_what_is_known_of_a_company_outlasts_answers_that_know_little(
     workspace: Workspace, yahoo: LoopbackYahoo
 ) -> None:
-    yahoo.fault("AAA", NOTHING, endpoint="summary", times=1)
-    run(workspace, DAY)
-    assert workspace.command("forget", "AAA", "--yes").returncode == 0
+    for ticker in (*NEVER, FORGOTTEN):
+        yahoo.fault(ticker, (NEVER | {FORGOTTEN: LITTLE["NOTHING"]})[ticker], endpoint="summary")
+    first = run(workspace, DAY)
+    assert (first["succeeded"], first["rows"]) == (7, 4)
+    assert first["tickers_with_company_data"] == 4
+    for ticker, answer in LITTLE.items():
+        yahoo.fault(ticker, answer, endpoint="summary")
+    yahoo.forget_requests()
 
-    run(workspace, DAY)
+    for day in (MONDAY, LATER):
+        step = run(workspace, day)
+        assert (step["failed"], step["rows"]) == (0, 0)
+        assert step["tickers_with_company_data"] == 4
 
-    assert [row[0] for row in workspace.query(KNOWN)] == [DAY]
+    for ticker in LITTLE:
+        assert workspace.query(KNOWN, ticker=ticker) == [(DAY, "A Inc", "Energy", 5_000_000, "GBP")]
+    for ticker in NEVER:
+        assert workspace.query(KNOWN, ticker=ticker) == []
+        # Once in the time after which company data counts as old, as of a ticker that has some.
+        assert yahoo.count("summary", ticker) == 1
+    yahoo.forget_faults()
+    assert workspace.command("forget", FORGOTTEN, "--yes").returncode == 0
+
+    run(workspace, LAST)
+
+    for ticker in LITTLE:
+        assert [row[0] for row in workspace.query(KNOWN, ticker=ticker)] == [DAY, LAST]
+    assert [row[0] for row in workspace.query(KNOWN, ticker=FORGOTTEN)] == [LAST]
