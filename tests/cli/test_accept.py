@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
+import pandas as pd
 import pytest
 
 from tests.conftest import make_bars
@@ -15,29 +16,45 @@ DAY = "2024-03-15"
 INFO = {"sector": "Energy", "industry": "Oil", "country": "France", "marketCap": 5_000_000}
 
 
+def another(days: int) -> pd.DataFrame:
+    """Bars of another security, for each number of days one of its own."""
+    return make_bars(days=61, last=DAY, seed=days, start_price=900.0).tail(days)
+
+
+HELD_BACK = {
+    "EURO": ("wrong_answer", another(55), "EUR"),
+    "OTHER": ("wrong_answer", another(61), "USD"),
+    "FEWER": ("wrong_answer", another(40), "USD"),
+    "SHORT": ("history_shrank", make_bars(days=61, last=DAY, seed=3).tail(40), "USD"),
+}
+"""{ticker: (kind, what Yahoo serves in place of its bars, their currency)}."""
+
+
 @pytest.fixture
 def yahoo(workspace: Workspace) -> Iterator[LoopbackYahoo]:
-    """AAA and BBB are stored up to the day before; since then AAA is another company's, in another currency."""
+    """All are stored up to the day before; since then those held back are another's, or are cut off."""
     workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0")
-    workspace.universe.write_text("groupings:\n  all: {tickers: [AAA, BBB]}\n")
+    tickers = [*HELD_BACK, "BBB"]
+    workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(tickers)}]}}\n")
     with LoopbackYahoo(workspace.folder / "yahoo") as server:
         workspace.environment = server.environment()
-        for seed, ticker in enumerate(("AAA", "BBB")):
+        for seed, ticker in enumerate(tickers):
             server.add(ticker, make_bars(days=60, last="2024-03-14", seed=seed), info={"longName": ticker, **INFO})
         assert workspace.run("--date", "2024-03-14", "--years-back", "2").code == 0
-        server.add("AAA", make_bars(days=40, last=DAY, seed=7), currency="EUR", info={"longName": "Other", **INFO})
-        server.add("BBB", make_bars(days=61, last=DAY, seed=1), info={"longName": "BBB", **INFO})
+        for ticker, (_, frame, currency) in HELD_BACK.items():
+            server.add(ticker, frame, currency=currency, info={"longName": "Other", **INFO})
+        server.add("BBB", make_bars(days=61, last=DAY, seed=4), info={"longName": "BBB", **INFO})
+        run = workspace.run("--date", DAY, "--years-back", "2")
+        assert run.code == 30, run
+        assert workspace.query("SELECT ticker, kind FROM task_failures ORDER BY ticker") == sorted(
+            (ticker, kind) for ticker, (kind, _, _) in HELD_BACK.items()
+        )
+        server.forget_requests()
         yield server
 
 
-def held_back(workspace: Workspace, kind: str = "wrong_answer") -> None:
-    run = workspace.run("--date", DAY, "--years-back", "2")
-    assert run.code == 30, run
-    assert workspace.query("SELECT ticker, kind FROM task_failures") == [("AAA", kind)]
-
-
 def accepted(workspace: Workspace) -> list[str]:
-    return workspace.query("SELECT ticker FROM securities WHERE accepted")
+    return workspace.query("SELECT ticker FROM securities WHERE accepted ORDER BY ticker")
 
 
 def runs(workspace: Workspace) -> int:
@@ -45,82 +62,56 @@ def runs(workspace: Workspace) -> int:
     return int(count)
 
 
-OF_AAA = "JOIN securities USING (security_id) WHERE ticker = 'AAA'"
+def bars_of(workspace: Workspace, ticker: str, table: str = "ohlcv") -> list[tuple[dt.date, float]]:
+    found = f"SELECT date, t.close FROM {table} AS t JOIN securities USING (security_id) WHERE ticker = :ticker"
+    return workspace.query(f"{found} ORDER BY date", ticker=ticker)
 
 
-@pytest.mark.parametrize(
-    ("currency", "days", "another", "kind"),
-    [
-        ("EUR", 55, True, "wrong_answer"),
-        ("USD", 61, True, "wrong_answer"),
-        ("USD", 40, True, "wrong_answer"),
-        ("USD", 40, False, "history_shrank"),
-    ],
-    ids=["another currency", "other prices", "other prices and fewer", "a shorter history"],
-)
-def test_what_was_held_back_is_told_asked_for_again_and_stored(
-    workspace: Workspace, yahoo: LoopbackYahoo, currency: str, days: int, another: bool, kind: str
-) -> None:
-    other = make_bars(days=61, last=DAY, seed=7 if another else 0, start_price=900.0 if another else 50.0).tail(days)
-    yahoo.add("AAA", other, currency=currency, info={"longName": "Other", **INFO})
-    held_back(workspace, kind)
-    before, old = runs(workspace), workspace.query(f"SELECT date, close FROM ohlcv {OF_AAA} ORDER BY 1")
-    assert len(old) == 60
-    yahoo.forget_requests()
+def test_what_was_held_back_is_told_asked_for_again_and_stored(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
+    before, old = runs(workspace), {ticker: bars_of(workspace, ticker) for ticker in HELD_BACK}
+    assert {len(of_ticker) for of_ticker in old.values()} == {60}
 
-    done = workspace.command("accept", "aaa")
+    done = workspace.command("accept", "euro", *list(HELD_BACK)[1:])
 
     assert done.returncode == 0, done
-    assert done.stdout.startswith(f"AAA: held back as of {DAY} ({kind}): "), done
-    assert f"AAA: the next answer replaces what is stored, whatever it is\nNow, as of {DAY}: AAA\n" in done.stdout
+    for ticker, (kind, _, _) in HELD_BACK.items():
+        assert f"{ticker}: held back as of {DAY} ({kind}): " in done.stdout, done
+        assert f"{ticker}: the next answer replaces what is stored, whatever it is\n" in done.stdout
+    assert f"\nNow, as of {DAY}: EURO, OTHER, FEWER, SHORT\n" in done.stdout
     assert runs(workspace) == before + 1
     [run] = workspace.query("SELECT parameters FROM runs ORDER BY started_at DESC LIMIT 1")
-    assert {name: run[name].lower() for name in ("date", "years_back", "full", "tickers")} == {
+    assert {name: run[name] for name in ("date", "years_back", "full", "tickers")} == {
         "date": DAY,
         "years_back": "2",
-        "full": "true",
-        "tickers": "aaa",
+        "full": "True",
+        "tickers": "EURO,OTHER,FEWER,SHORT",
     }
     asked = [request for request in yahoo.requests if request.endpoint == "chart"]
-    assert {request.ticker for request in asked} == {"AAA"}
+    assert {request.ticker for request in asked} == set(HELD_BACK)
     first = min(int(request.query["period1"]) for request in asked)
     assert dt.datetime.fromtimestamp(first, dt.UTC).year == 2022
-    new = list(zip(other["date"].dt.date, other["close"], strict=True))
-    assert workspace.query(f"SELECT date, close FROM ohlcv {OF_AAA} ORDER BY 1") == new
-    # Nothing is lost of the old ones.
-    kept = workspace.query(f"SELECT date, ohlcv_revisions.close FROM ohlcv_revisions {OF_AAA} ORDER BY 1")
-    assert kept == old
+    for ticker, (_, frame, _) in HELD_BACK.items():
+        assert bars_of(workspace, ticker) == list(zip(frame["date"].dt.date, frame["close"], strict=True))
+        # Nothing is lost of the old ones.
+        assert bars_of(workspace, ticker, "ohlcv_revisions") == old[ticker]
+        # Company data, too, is that of another company; it was not due.
+        assert yahoo.count("summary", ticker) == 1
     assert accepted(workspace) == [], "for one answer alone"
-    # Company data, too, is that of another company; it was not due.
-    assert yahoo.count("summary", "AAA") == 1
-    names = workspace.query(f"SELECT answer ->> 'longName' FROM security_metadata {OF_AAA} ORDER BY as_of")
-    assert names == ["AAA", "Other"]
+    names = "SELECT answer ->> 'longName' FROM security_metadata JOIN securities USING (security_id)"
+    assert workspace.query(f"{names} WHERE ticker = 'EURO' ORDER BY as_of") == ["EURO", "Other"]
 
-    again = workspace.command("accept", "AAA")
+    again = workspace.command("accept", "OTHER")
 
     assert again.returncode == 1
-    assert "AAA: no answer was held back since its bars were stored" in again.stderr
+    assert "OTHER: no answer was held back since its bars were stored" in again.stderr
 
 
-def test_it_can_be_noted_alone(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    held_back(workspace)
-    before = runs(workspace)
-    yahoo.forget_requests()
-
-    done = workspace.command("accept", "AAA", "--no-run")
-
-    assert done.returncode == 0, done
-    assert "./run.sh --tickers AAA --full" in done.stdout
-    assert accepted(workspace) == ["AAA"]
-    assert (runs(workspace), yahoo.count()) == (before, 0)
-
-
-def test_where_nothing_was_held_back_nothing_is_accepted_but_by_force(
+def test_it_can_be_noted_alone_and_forced_where_nothing_was_held_back(
     workspace: Workspace, yahoo: LoopbackYahoo
 ) -> None:
-    held_back(workspace)
+    before = runs(workspace)
 
-    refused = workspace.command("accept", "AAA", "BBB", "--no-run")
+    refused = workspace.command("accept", "OTHER", "BBB", "--no-run")
 
     assert refused.returncode == 1
     assert refused.stderr == (
@@ -129,11 +120,18 @@ def test_where_nothing_was_held_back_nothing_is_accepted_but_by_force(
     )
     assert accepted(workspace) == [], "all or nothing"
 
+    noted = workspace.command("accept", "OTHER", "--no-run")
+
+    assert noted.returncode == 0, noted
+    assert "./run.sh --tickers OTHER --full" in noted.stdout
+    assert accepted(workspace) == ["OTHER"]
+
     forced = workspace.command("accept", "BBB", "--force", "--no-run")
 
     assert forced.returncode == 0, forced
     assert forced.stdout.startswith("BBB: no answer was held back\n")
-    assert accepted(workspace) == ["BBB"]
+    assert accepted(workspace) == ["BBB", "OTHER"]
+    assert (runs(workspace), yahoo.count()) == (before, 0)
 
 
 def test_what_was_asked_for_whole_on_that_very_date_is_asked_for_again(

@@ -84,7 +84,7 @@ def kill_after_markers(workspace: Workspace, number: signal.Signals, markers: in
     return process.pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_leaves_no_orphan_and_the_rerun_ends_in_the_same_tables(
     workspace: Workspace, undisturbed: dict[str, list[Any]], number: signal.Signals
 ) -> None:
