@@ -8,13 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from luigi_tasks.market import tickers
+from luigi_tasks import tickers
 from luigi_tasks.market.source import MarketDataSource
 from luigi_tasks.quality.suite import Verdict, judge
 
 
 class YfinancePipeline:
-    """Downloads and judges, one ticker at a time; it stores nothing and never tries again by itself."""
+    """Downloads and judges, one ticker at a time; it stores nothing and never tries again by itself.
+
+    A ticker may be written as people write it: aapl is AAPL.
+    """
 
     def __init__(
         self,
@@ -47,11 +50,11 @@ class YfinancePipeline:
         """
         if start > end:
             raise ValueError(f"start {start} is after end {end}")
-        return self.source.bars(ticker, start, end, zone)
+        return self.source.bars(tickers.normalise(ticker), start, end, zone)
 
     def scrape_metadata(self, ticker: str) -> dict[str, Any]:
         """Company data under the source's own field names, JSON values. Raises like `scrape_date_range`."""
-        return self.source.metadata(ticker)
+        return self.source.metadata(tickers.normalise(ticker))
 
     def validate_ohlcv(self, df: pd.DataFrame, ticker: str) -> bool:
         """True where every bar meets every expectation of the suite. Raises ConfigurationError for a bad suite."""
@@ -65,5 +68,5 @@ class YfinancePipeline:
         return judge(df, ticker, self._suite_file, self._most_bad_share, context)
 
     def validate_ticker(self, ticker: str) -> bool:
-        """True where the ticker is well-formed; nobody is asked whether it exists. See `market.tickers`."""
-        return tickers.problem_with(ticker) is None
+        """True where the ticker is well-formed; nobody is asked whether it exists. See `tickers`."""
+        return tickers.problem_with(tickers.normalise(ticker)) is None

@@ -18,6 +18,7 @@ from luigi_tasks.bars import AMOUNTS, PRICES
 from luigi_tasks.database import embedded
 from luigi_tasks.database.reading import METADATA, REPAIRABLE, UNKNOWN, Arrays, Snapshot, in_order, keys, snapshot
 from luigi_tasks.errors import AdjustmentUnknown, ConfigurationError
+from luigi_tasks.tickers import normalise
 
 FIELDS = (*PRICES, "volume", *AMOUNTS)
 COLUMNS = (*FIELDS, "provisional")
@@ -188,7 +189,9 @@ class Request:
             raise ConfigurationError(f"start={self.start}", f"is after end={self.end}")
         # numpy's True is another object.
         self.adjusted: Adjusted = adjusted if adjusted == "splits" else bool(adjusted)
-        self.tickers, self.groupings = _names(tickers), _names(groupings)
+        named = _names(tickers)
+        self.tickers = None if named is None else list(dict.fromkeys(map(normalise, named)))
+        self.groupings = _names(groupings)
         self.repaired, self.final_only = bool(repaired), bool(final_only)
 
     def securities(self, stored: Snapshot) -> dict[str, int]:

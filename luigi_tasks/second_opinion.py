@@ -18,6 +18,7 @@ from luigi_tasks.database.reading import Snapshot, snapshot
 from luigi_tasks.errors import InvalidData, NoSuchTicker, SourceUnreachable
 from luigi_tasks.market.files import LACKS, FileSource
 from luigi_tasks.reading import FIELDS, Day, Request
+from luigi_tasks.tickers import hyphenated
 
 SAMPLE = 40
 """So many tickers tell how the files' prices are adjusted."""
@@ -56,6 +57,7 @@ def ask(source: FileSource, database_url: str, question: Question) -> dict[str, 
     | kinds | {kind: {tickers, bars}}, of those that occur |
     | compared | [{ticker, in_files, first, last, bars, unknown, kinds, disagreements}] |
     | only_stored, only_in_files, neither | tickers that were not compared, since one side has none of their bars |
+    | meant | {ticker asked for that is not stored: how Yahoo writes it, BRK-B for BRK.B, where that is stored} |
     | no_common_session | {ticker: the days of both sides} |
     | not_read | {ticker: why its file could not be used} |
     | complete | whether all that tickers or groupings name was compared, and every file could be read |
@@ -124,10 +126,16 @@ class _Opinion:
             "only_stored": sorted(lacking),
             "only_in_files": only_in_files,
             "neither": neither,
+            "meant": self._meant(),
             "no_common_session": self._no_common,
             "not_read": self._not_read,
             "complete": not incomplete,
         }
+
+    def _meant(self) -> dict[str, str]:
+        meant = {name: hyphenated(name) for name in self._asked.tickers or () if name not in self._stored_of}
+        stored = self._stored.registered(list(filter(None, meant.values())))
+        return {name: other for name, other in meant.items() if other in stored}
 
     def _way(self, chosen: list[str]) -> Way:
         """How the files' prices are adjusted, by some of the tickers; by others, too, where few are asked for."""

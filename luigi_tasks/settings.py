@@ -19,6 +19,7 @@ import luigi
 
 from luigi_tasks.budget import Pace
 from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.tickers import normalise
 
 # Luigi reads these two from [core], where its own check does not know them.
 warnings.filterwarnings(
@@ -287,7 +288,7 @@ def load() -> Settings:
         overlap_sessions=history.overlap_sessions,
         whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
-        witnesses=tuple(name.strip() for name in retirement.witnesses.split(",") if name.strip()),
+        witnesses=tuple(map(normalise, filter(str.strip, retirement.witnesses.split(",")))),
         database_url=_database_url(),
         embedded_database=_read(Database).name,
         luigid_public=_read(Luigid).allow_public,

@@ -19,6 +19,7 @@ from luigi_tasks.cli.checkup import check
 from luigi_tasks.cli.comparing import compare
 from luigi_tasks.cli.completion import VARIABLE, completion, stubs
 from luigi_tasks.cli.exporting import export
+from luigi_tasks.cli.options import names
 from luigi_tasks.cli.retry import retry
 from luigi_tasks.cli.status import status
 from luigi_tasks.cli.universe import tickers
@@ -29,6 +30,7 @@ from luigi_tasks.errors import SecuritiesMasterError, ServiceFailure
 from luigi_tasks.report import render
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
+from luigi_tasks.tickers import normalise
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,9 +66,9 @@ def report() -> None:
 
 @commands.command("data-docs", epilog="Example: ./run.sh data-docs --tickers AAPL,MSFT")
 @click.option("--run", "run_id", default="latest", help="Which run (default: the last one).")
-@click.option("--tickers", default="", help="These tickers of it: AAA,BBB.")
+@click.option("--tickers", callback=names, help="These tickers of it: AAA,BBB.")
 @click.option("--all", "everything", is_flag=True, help="All tickers of it.")
-def data_docs(run_id: str, tickers: str, everything: bool) -> None:
+def data_docs(run_id: str, tickers: list[str] | None, everything: bool) -> None:
     """Make Great Expectations' pages on a run's bars; of tickers with findings, if not told which."""
     from luigi_tasks.tasks import data_docs as pages
     from luigi_tasks.tasks.generate_report import link_data_docs
@@ -77,8 +79,7 @@ def data_docs(run_id: str, tickers: str, everything: bool) -> None:
     if not (folder / "report.json").is_file():
         raise ServiceFailure("Data Docs", f"there is no report of a run in {folder}", "See var/reports for the runs.")
     document = JsonTarget(folder / "report.json").read()
-    chosen = [ticker.strip() for ticker in tickers.split(",") if ticker.strip()]
-    shown, differing = pages.by_command(document, folder, chosen, everything=everything)
+    shown, differing = pages.by_command(document, folder, tickers or (), everything=everything)
     document = link_data_docs(folder, document)
     click.echo(f"{shown} tickers: {folder / document['data_docs']}")
     if differing:
@@ -148,7 +149,7 @@ def forget(ticker: str, yes: bool) -> None:
     from luigi_tasks.database.client import YfinanceClient
 
     chosen = settings.load()
-    client = YfinanceClient(embedded.url(chosen))
+    client, ticker = YfinanceClient(embedded.url(chosen)), normalise(ticker)
     client.get_security_id(ticker)
     if not yes:
         click.confirm(f"Delete all bars and company data of {ticker}?", abort=True)

@@ -14,9 +14,9 @@ from luigi_tasks import settings
 from luigi_tasks.cli.starting import command
 from luigi_tasks.database import embedded
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.market.tickers import normalise, problem_with
 from luigi_tasks.targets import paths
 from luigi_tasks.tasks.parameters import today
+from luigi_tasks.tickers import checked
 
 if TYPE_CHECKING:
     from luigi_tasks.database.client import HeldBack, YfinanceClient
@@ -37,10 +37,7 @@ def accept(names: tuple[str, ...], no_run: bool, force: bool) -> None:
     chosen = settings.load()
     client = YfinanceClient(embedded.url(chosen))
     client.migrate()
-    tickers = list(dict.fromkeys(normalise(name) for name in names))
-    for ticker in tickers:
-        if problem := problem_with(ticker):
-            raise ConfigurationError(f"ticker {ticker[:100]!r}", problem)
+    tickers = list(dict.fromkeys(map(checked, names)))
     # All of them before any: a name that is misspelled is to leave nothing half done.
     held = {ticker: client.held_back(ticker) for ticker in tickers}
     if not force and (nothing := [ticker for ticker in tickers if held[ticker] is None]):

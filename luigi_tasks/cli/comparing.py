@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from luigi_tasks import settings
-from luigi_tasks.cli.exporting import _separated
+from luigi_tasks.cli.options import names
 from luigi_tasks.database import embedded
 from luigi_tasks.errors import SecuritiesMasterError, SourceUnreachable
 
@@ -30,8 +30,8 @@ _WAYS = {
     "More: docs/how-to/compare.md. Example: ./run.sh compare config --tickers AAPL,MSFT --start 2024-01-02"
 )
 @click.argument("path")
-@click.option("--tickers", callback=_separated, help="These, such as AAPL,MSFT; all that both have if not given.")
-@click.option("--groupings", callback=_separated, help="The members of these groupings.")
+@click.option("--tickers", callback=names, help="These, such as AAPL,MSFT; all that both have if not given.")
+@click.option("--groupings", callback=names, help="The members of these groupings.")
 @click.option("--start", help="First day, such as 2024-01-02.")
 @click.option("--end", help="Last day.")
 @click.option(
@@ -193,12 +193,13 @@ def _not_compared(document: dict[str, Any]) -> list[str]:
         ("only_in_files", "only in the files"),
         ("neither", "neither stored nor in the files"),
     ):
-        names = document[key]
-        if names:
+        found = document[key]
+        if found:
             more = (
-                f" and {len(names) - _TICKERS_NAMED:,} more (--json names all)" if len(names) > _TICKERS_NAMED else ""
+                f" and {len(found) - _TICKERS_NAMED:,} more (--json names all)" if len(found) > _TICKERS_NAMED else ""
             )
-            out.append(f"{words}, {_counted(len(names), 'ticker')}: {', '.join(names[:_TICKERS_NAMED])}{more}")
+            out.append(f"{words}, {_counted(len(found), 'ticker')}: {', '.join(found[:_TICKERS_NAMED])}{more}")
+    out += [f"{ticker}: did you mean {meant}?" for ticker, meant in document["meant"].items()]
     for key, words in (("no_common_session", "no session to compare"), ("not_read", "file cannot be used")):
         named = list(document[key].items())
         out += [f"{words}: {ticker}: {why}" for ticker, why in named[:_TICKERS_NAMED]]

@@ -8,19 +8,16 @@ from typing import Literal
 import click
 
 from luigi_tasks import settings
+from luigi_tasks.cli.options import names
 from luigi_tasks.database import embedded
-
-
-def _separated(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
 @click.command(epilog="Example: ./run.sh export --to exports/today --groupings dax --start 2020-01-01")
 @click.option(
     "--to", type=click.Path(path_type=Path), help="Folder, by default var/export; replaced once all is written."
 )
-@click.option("--tickers", callback=_separated, help="These, such as AAPL,MSFT; all if not given.")
-@click.option("--groupings", callback=_separated, help="The members of these groupings.")
+@click.option("--tickers", callback=names, help="These, such as AAPL,MSFT; all if not given.")
+@click.option("--groupings", callback=names, help="The members of these groupings.")
 @click.option("--start", help="First day, such as 2024-01-02.")
 @click.option("--end", help="Last day.")
 @click.option(

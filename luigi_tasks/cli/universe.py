@@ -14,8 +14,8 @@ from luigi_tasks.database import embedded
 from luigi_tasks.database.coverage import Coverage
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError, StoreUnwritable
-from luigi_tasks.market.tickers import normalise, problem_with
 from luigi_tasks.market.universe import Grouping, UniverseFile, validate
+from luigi_tasks.tickers import checked, did_you_mean, normalise
 
 _NEXT = "The next run loads it; to try it now: ./run.sh --tickers {}"
 
@@ -48,10 +48,7 @@ def listing(grouping: str | None) -> None:
 @click.option("--grouping", required=True, help="A list in config/universe.yaml; a new one is made.")
 def add(names: tuple[str, ...], grouping: str) -> None:
     """Add tickers to a grouping."""
-    universe, wanted = _read(), [normalise(name) for name in names]
-    for name in wanted:
-        if problem := problem_with(name):
-            raise ConfigurationError(f"ticker {name!r}", problem)
+    universe, wanted = _read(), [checked(name) for name in names]
     known = universe.groupings.get(grouping)
     present = [] if known is None else _list_of(universe, known)
     new = [name for name in dict.fromkeys(wanted) if name not in present]
@@ -68,6 +65,9 @@ def add(names: tuple[str, ...], grouping: str) -> None:
             groupings[grouping]["tickers"].extend(new)
 
     _rewrite(universe.path, change)
+    for name in new:
+        if question := did_you_mean(name):
+            click.echo(f"{name} is added as it is written. {question}", err=True)
     taken = grouping in _read().default
     click.echo(f"added to {grouping}: {', '.join(new)}")
     if taken:
@@ -90,9 +90,12 @@ def remove(names: tuple[str, ...], grouping: str | None) -> None:
     found = {each.name: [name for name in map(str, each.value) if normalise(name) in wanted] for each in lists}
     missing = wanted - {normalise(name) for each in found.values() for name in each}
     if missing:
-        where = sorted(set(universe.resolve(universe.groupings)).intersection(missing))
+        listed = validate(universe.resolve(universe.groupings)).accepted
+        where = sorted(missing.intersection(listed))
         reason = f"{', '.join(where)} come from an index or a CSV file" if where else "no list has it"
-        raise ConfigurationError(", ".join(sorted(missing)), f"cannot be removed: {reason}", f"See {universe.path}.")
+        asked = " ".join(filter(None, (did_you_mean(name, listed) for name in sorted(missing - set(where)))))
+        remedy = asked or f"See {universe.path}."
+        raise ConfigurationError(", ".join(sorted(missing)), f"cannot be removed: {reason}", remedy)
 
     def change(groupings: Any) -> None:
         for name, gone in found.items():

@@ -41,6 +41,7 @@ from luigi_tasks.errors import (
     WrongAnswer,
 )
 from luigi_tasks.schedule import Span, Stored
+from luigi_tasks.tickers import did_you_mean, hyphenated, normalise
 
 __all__ = ["HeldBack", "Result", "Window", "YfinanceClient"]
 
@@ -59,7 +60,8 @@ _DIGEST_CLOSES = 10
 class YfinanceClient:
     """Reads and writes one database, whose tables `migrate` makes.
 
-    Every method is one transaction. A `marker` is written in the same transaction as the data that it vouches for.
+    Every method is one transaction. A ticker may be written as people write it: aapl is AAPL. A `marker` is written in
+    the same transaction as the data that it vouches for.
     Methods raise DatabaseUnavailable (worth trying again) or DatabaseRefused; nothing is stored then.
     """
 
@@ -79,6 +81,7 @@ class YfinanceClient:
 
         Both stay as they are if they are there.
         """
+        ticker = normalise(ticker)
         names = sorted(set(groupings))
         for text in (ticker, *names):
             if storable(text) != text:
@@ -113,6 +116,7 @@ class YfinanceClient:
             OutdatedDownload: the stored history is another one than that which the frame was to continue.
             RestatedSince: the window's date is before the stored one, and the bars contradict those stored.
         """
+        ticker = normalise(ticker)
         attrs, df = df.attrs, conformed(ticker, df)
         # pandas copies them, deep, with every operation.
         df.attrs = {}
@@ -193,7 +197,7 @@ class YfinanceClient:
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
-        day = as_of or _today()
+        ticker, day = normalise(ticker), as_of or _today()
         answer = storable(dict(metadata))
         typed = company.typed(answer)
         with self._transaction(ticker) as connection:
@@ -230,6 +234,7 @@ class YfinanceClient:
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
+        ticker = normalise(ticker)
         with self._transaction(ticker) as connection:
             self._security_id(connection, ticker)
             return acceptance.held_back(connection, ticker)
@@ -244,6 +249,7 @@ class YfinanceClient:
             SecurityNotFound: the ticker is not registered.
             ConfigurationError: no answer was held back since bars of it were stored.
         """
+        ticker = normalise(ticker)
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
             held = acceptance.held_back(connection, ticker)
@@ -284,6 +290,7 @@ class YfinanceClient:
     def security(self, ticker: str) -> dict[str, Any] | None:
         """What is known of a security by the source's word (see `luigi_tasks.bars.FACTS`), and last_session, the day
         of its last stored bar; None if it is not registered."""
+        ticker = normalise(ticker)
         last = sa.select(sa.func.max(ohlcv.c.date)).where(ohlcv.c.security_id == securities.c.security_id)
         columns = [securities.c[name] for name in acceptance.FACTS]
         query = sa.select(*columns, last.scalar_subquery().label("last_session")).where(securities.c.ticker == ticker)
@@ -296,6 +303,7 @@ class YfinanceClient:
 
         Its overlap are the last `overlap` sessions.
         """
+        ticker = normalise(ticker)
         of_it = ohlcv.c.security_id == securities.c.security_id
         last = sa.select(ohlcv.c.date).where(of_it).order_by(ohlcv.c.date.desc()).limit(overlap).subquery().lateral()
         names = ("bars_as_of", "history_from", "whole_as_of")
@@ -318,6 +326,7 @@ class YfinanceClient:
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
+        ticker = normalise(ticker)
         with self._transaction(ticker) as connection:
             return history.read(connection, self._security_id(connection, ticker), start, end)
 
@@ -327,6 +336,7 @@ class YfinanceClient:
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
+        ticker = normalise(ticker)
         with self._transaction(ticker) as connection:
             security_id = self._security_id(connection, ticker)
             bars_of_it = connection.execute(sa.delete(ohlcv).where(ohlcv.c.security_id == security_id)).rowcount
@@ -337,6 +347,7 @@ class YfinanceClient:
 
     def get_security_id(self, ticker: str) -> int:
         """The ticker's id. Raises SecurityNotFound if it is not registered."""
+        ticker = normalise(ticker)
         with self._transaction(ticker) as connection:
             return self._security_id(connection, ticker)
 
@@ -345,10 +356,13 @@ class YfinanceClient:
 
     @staticmethod
     def _security_id(connection: sa.Connection, ticker: str) -> int:
-        query = sa.select(securities.c.security_id).where(securities.c.ticker == ticker)
-        security_id = connection.scalar(query) if storable(ticker) == ticker else None
+        named = [ticker, hyphenated(ticker)] if storable(ticker) == ticker else []
+        query = sa.select(securities.c.ticker, securities.c.security_id).where(securities.c.ticker.in_(named))
+        found = {row.ticker: row.security_id for row in connection.execute(query)}
+        security_id = found.get(ticker)
         if security_id is None:
-            raise SecurityNotFound(ticker, "is not registered", "RegisterSecurity or insert_security does that.")
+            remedy = did_you_mean(ticker, found) or "RegisterSecurity or insert_security does that."
+            raise SecurityNotFound(ticker, "is not registered", remedy)
         return int(security_id)
 
     @staticmethod

@@ -14,6 +14,7 @@ from luigi_tasks.database.bulk import fetch
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import ConfigurationError, SecurityNotFound
+from luigi_tasks.tickers import did_you_mean, hyphenated
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -244,7 +245,10 @@ class Snapshot:
         unknown = sorted(wanted - set(found))
         if unknown:
             verb = "is" if len(unknown) == 1 else "are"
-            raise SecurityNotFound(", ".join(unknown), f"{verb} not registered", "A run that lists them does that.")
+            known = self.registered(list(filter(None, map(hyphenated, unknown))))
+            asked = " ".join(filter(None, (did_you_mean(name, known) for name in unknown)))
+            remedy = asked or "A run that lists them does that."
+            raise SecurityNotFound(", ".join(unknown), f"{verb} not registered", remedy)
         return found
 
     def _found(self, wanted: str, tickers: Collection[str]) -> dict[str, int]:

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 
 from luigi_tasks import bars
 from luigi_tasks.errors import InvalidData, NoSuchTicker, SourceUnreachable
+from luigi_tasks.tickers import did_you_mean, hyphenated, normalise
 
 _ALIASES = {
     "date": ("date", "<date>", "timestamp"),
@@ -86,15 +87,18 @@ class FileSource:
     def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. A price column that the files do not have is NaN, an action column 0."""
         if self.path.is_dir():
-            file = _files_by_ticker(self.path, self.path.stat().st_mtime_ns).get(ticker)
+            files = _files_by_ticker(self.path, self.path.stat().st_mtime_ns)
+            file = files.get(ticker)
             if file is None:
-                raise NoSuchTicker(ticker, f"there is no file for it in {self.path}")
+                raise NoSuchTicker(ticker, f"there is no file for it in {self.path}", did_you_mean(ticker, files))
             table = _named(str(file), _read(file))
         else:
             rows = pq.read_table(self._sorted_table(), filters=[("ticker", "=", ticker)], use_threads=False)
             table = rows.to_pandas()
             if table.empty:
-                raise NoSuchTicker(ticker, f"there are no rows for it in {self.path.name}")
+                known = self.tickers() if hyphenated(ticker) else ()
+                reason = f"there are no rows for it in {self.path.name}"
+                raise NoSuchTicker(ticker, reason, did_you_mean(ticker, known))
         found = self._bars_from(ticker, table)
         found.attrs[LACKS] = [name for name in _OPTIONAL if name not in table]
         day = found["date"].dt.date
@@ -176,7 +180,7 @@ def _ticker_of(file: Path) -> str:
 
 def _spelled(text: str) -> str:
     """The ticker as Yahoo writes it, from a vendor's file name or column."""
-    ticker = text.strip().upper()
+    ticker = normalise(text)
     for suffix in _HOME_SUFFIXES:
         ticker = ticker.removesuffix(suffix)
     return ticker
@@ -238,5 +242,5 @@ def _metadata_rows(path: Path) -> dict[str, dict[str, Any]]:
         fields = {str(name).strip(): value for name, value in row.items() if value not in (None, "")}
         ticker = next((fields[name] for name in fields if name.lower() in ("ticker", "symbol")), None)
         if ticker:
-            found[str(ticker)] = fields
+            found[normalise(str(ticker))] = fields
     return found

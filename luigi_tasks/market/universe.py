@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from luigi_tasks import tickers
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.market import tickers
 
 _KINDS = ("tickers", "csv", "index")
 _LARGEST_FILE = 50 * 10**6
@@ -136,13 +136,16 @@ def _renamed(path: Path, entries: Any) -> dict[str, str]:
     subject = f"{path.name}, renamed"
     if not isinstance(entries, dict | None):
         raise ConfigurationError(subject, "must name tickers", "Like this: renamed: {FB: META}.")
-    names = {}
-    for old, new in (entries or {}).items():
-        for text in (old, new):
-            problem = tickers.problem_with(text) if isinstance(text, str) else "YAML reads it as something else"
+    names: dict[str, str] = {}
+    for entry in (entries or {}).items():
+        for text in entry:
+            spelled = tickers.normalise(text) if isinstance(text, str) else None
+            problem = "YAML reads it as something else" if spelled is None else tickers.problem_with(spelled)
             if problem:
                 raise ConfigurationError(subject, f"{_short(text)}: {problem}", "Put tickers in quotes: 'ON'.")
-        names[old] = new
+        old, new = map(tickers.normalise, entry)
+        if names.setdefault(old, new) != new:
+            raise ConfigurationError(subject, f"{old} has two new names: {names[old]} and {new}", "Keep one.")
     for old in names:
         seen = [old]
         while seen[-1] in names:

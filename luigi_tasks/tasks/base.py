@@ -16,12 +16,12 @@ from luigi_tasks.database import embedded
 from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
-from luigi_tasks.market import tickers
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import BarsTarget, ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.parameters import AsOf, CommaSeparated, Count, Full, OfFamily, latest_today, today
+from luigi_tasks.tasks.parameters import AsOf, CommaSeparated, Count, Full, OfFamily, Ticker, latest_today, today
+from luigi_tasks.tickers import checked
 
 if TYPE_CHECKING:
     from luigi_tasks.database.client import YfinanceClient
@@ -120,7 +120,7 @@ class RetryingTask(PipelineTask):
 class TickerTask(RetryingTask):
     """One step of one ticker."""
 
-    ticker: str = luigi.Parameter(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
+    ticker: str = Ticker(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
     years_back: int = Count(default=10, description="years of bars before the as-of date")
     groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
     priority: int = OfFamily(default=10, description="higher runs first")
@@ -128,9 +128,7 @@ class TickerTask(RetryingTask):
     def check_parameters(self) -> None:
         super().check_parameters()
         check_years(self.years_back)
-        problem = tickers.problem_with(self.ticker)
-        if problem:
-            raise ConfigurationError(f"--ticker {self.ticker[:100]!r}", problem)
+        checked(self.ticker, "--ticker")
 
     def marker(self, rows: int, **detail: Any) -> Marker:
         """The marker to write together with this step's data; `detail` is for the report."""

@@ -13,6 +13,7 @@ from luigi.task_register import load_task
 from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
+from luigi_tasks.tickers import did_you_mean, normalise
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,16 +66,18 @@ def by_command(
         StoreUnwritable: they cannot be written, or a file that they need cannot be read.
     """
     found = _verdicts(document, ("succeeded", "failed", "skipped"))
-    lacking = sorted(set(tickers) - {task.ticker for task in found})
+    wanted, there = set(map(normalise, tickers)), {task.ticker for task in found}
+    lacking = sorted(wanted - there)
     if lacking or not found:
+        asked = " ".join(filter(None, (did_you_mean(ticker, there) for ticker in lacking)))
         raise ConfigurationError(
             f"Data Docs of {', '.join(lacking) or document['run_id']}",
             f"no verdict of run {document['run_id']} with its bars is in {settings.load().store}",
-            "Use the settings that it ran with (LUIGI_CONFIG_PATH), or run again with --full.",
+            asked or "Use the settings that it ran with (LUIGI_CONFIG_PATH), or run again with --full.",
         )
     chosen = _worth_showing(found)
-    if everything or tickers:
-        chosen = [task for task in _by_weight(found) if everything or task.ticker in tickers]
+    if everything or wanted:
+        chosen = [task for task in _by_weight(found) if everything or task.ticker in wanted]
     return _build(folder, document, found, chosen)
 
 

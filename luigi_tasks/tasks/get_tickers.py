@@ -9,12 +9,12 @@ from luigi.cmdline_parser import CmdlineParser
 
 from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.market.tickers import normalise
 from luigi_tasks.market.universe import UniverseFile, validate
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask
-from luigi_tasks.tasks.parameters import CommaSeparated, Count, OfFamily
+from luigi_tasks.tasks.parameters import CommaSeparated, Count, OfFamily, Tickers
+from luigi_tasks.tickers import checked
 
 UNIVERSE = "universe"
 """Under this name a run's row has the digest of its list of tickers, beside its parameters."""
@@ -35,7 +35,7 @@ def _digest(tickers: tuple[str, ...], groupings: tuple[str, ...], ticker_limit: 
 class UniverseTask(PipelineTask):
     """A task about the tickers of a run."""
 
-    tickers: tuple[str, ...] = CommaSeparated(default=(), description="AAPL,MSFT: these, instead of groupings")
+    tickers: tuple[str, ...] = Tickers(default=(), description="AAPL,MSFT: these, instead of groupings")
     groupings: tuple[str, ...] = CommaSeparated(
         default=(), description="sp500,dax: these groupings of config/universe.yaml (default: those it calls default)"
     )
@@ -50,6 +50,8 @@ class UniverseTask(PipelineTask):
             # Luigi takes an empty value for none; from a script whose variable was empty, it must not mean "all".
             if "" in (getattr(given, name, None), getattr(given, f"{self.task_family}_{name}", None)):
                 raise ConfigurationError(f"--{name} ''", "names nothing", "Name at least one, or leave the option out.")
+        for ticker in self.tickers:
+            checked(ticker, "--tickers")
         if self.tickers and self.groupings:
             raise ConfigurationError("--tickers and --groupings", "cannot be given together", "Name one of them.")
         if self.ticker_limit < 0:
@@ -91,9 +93,8 @@ class GetTickers(UniverseTask):
         found = universe.resolve(names)
         if self.tickers:
             known = validate(universe.resolve(universe.groupings), renamed=universe.renamed).accepted
-            for text in self.tickers:
-                ticker = normalise(text)
-                found.setdefault(text, known.get(universe.renamed.get(ticker, ticker), []))
+            for ticker in self.tickers:
+                found.setdefault(ticker, known.get(universe.renamed.get(ticker, ticker), []))
         if not found:
             raise ConfigurationError("the list of tickers", "is empty", f"See {universe.path}.")
         return found

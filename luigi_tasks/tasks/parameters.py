@@ -9,6 +9,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
+from luigi_tasks import tickers
 from luigi_tasks.errors import ConfigurationError
 
 NOTHING = "()"
@@ -19,18 +20,36 @@ class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
     """A tuple of texts, on the command line separated by commas: AAPL,MSFT."""
 
     def parse(self, x: str) -> tuple[str, ...]:
-        if x == NOTHING:
-            return ()
-        parts = tuple(part.strip() for part in x.split(",") if part.strip())
-        if not parts:
-            raise ConfigurationError(repr(x), "names nothing", "Name at least one, or leave the option out.")
-        return parts
+        return () if x == NOTHING else tickers.separated(x)
 
     def serialize(self, x: Iterable[str]) -> str:
         return ",".join(x) or NOTHING
 
-    def normalize(self, x: Iterable[str]) -> tuple[str, ...]:
-        return tuple(x)
+    def normalize(self, x: str | Iterable[str]) -> tuple[str, ...]:
+        """From Python, too, "AAPL,MSFT" is what it is on the command line, and not its letters."""
+        if isinstance(x, str):
+            return self.parse(x)
+        given = tuple(x)
+        for name in given:
+            if not isinstance(name, str) or not name.strip():
+                raise ConfigurationError(f"{name!r:.100} in a list of names", "is no name", "Write each as text.")
+        return tuple(name.strip() for name in given)
+
+
+class Tickers(CommaSeparated):
+    """Tickers, as Yahoo writes them, each once."""
+
+    def normalize(self, x: str | Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(tickers.normalise, super().normalize(x))))
+
+
+class Ticker(luigi.Parameter[str]):
+    """A ticker, as Yahoo writes it: a task of "aapl" is that of "AAPL"."""
+
+    def normalize(self, x: str) -> str:
+        if not isinstance(x, str):
+            raise ConfigurationError(f"ticker {x!r:.100}", "is no text", "Put it in quotes.")
+        return tickers.normalise(x)
 
 
 class AsOf(luigi.DateParameter):

@@ -19,6 +19,7 @@ groupings:
     tickers:
       - AAPL   # since 2019
       - NVDA
+      - CL-A
   dow: {index: "DOW JONES"}
   vendors: {csv: vendors.csv}
 
@@ -51,7 +52,7 @@ def test_added_tickers_are_in_the_list_and_all_else_is_as_it_was(listed: Workspa
 def test_what_is_added_to_a_block_goes_to_its_end(listed: Workspace) -> None:
     tickers(listed, "add", "MSFT", "--grouping", "more")
 
-    assert listed.universe.read_text() == FILE.replace("      - NVDA\n", "      - NVDA\n      - MSFT\n")
+    assert listed.universe.read_text() == FILE.replace("      - CL-A\n", "      - CL-A\n      - MSFT\n")
 
 
 def test_a_new_grouping_is_made_and_it_is_said_that_no_run_takes_it_by_itself(listed: Workspace) -> None:
@@ -59,6 +60,17 @@ def test_a_new_grouping_is_made_and_it_is_said_that_no_run_takes_it_by_itself(li
 
     assert "./run.sh --groupings mine" in done.stdout
     assert "SAP.DE" in tickers(listed, "list", "--grouping", "mine").stdout
+
+
+def test_a_ticker_is_spelled_as_everywhere_and_a_share_class_with_a_dot_is_asked_about(listed: Workspace) -> None:
+    added = tickers(listed, "add", " amd", "brk.b", "vod.l", "--grouping", "chips")
+    removed = tickers(listed, "remove", "nvda ", "cl-a")
+
+    assert "added to chips: AMD, BRK.B, VOD.L" in added.stdout
+    question = "Did you mean BRK-B? Yahoo writes a share class with a hyphen."
+    assert added.stderr == f"BRK.B is added as it is written. {question}\n"
+    assert removed.returncode == 0, removed
+    assert listed.universe.read_text().count("NVDA") == listed.universe.read_text().count("CL-A") == 0
 
 
 def test_removed_tickers_are_gone_from_every_list_and_comments_stay(listed: Workspace) -> None:
@@ -78,6 +90,7 @@ def test_removed_tickers_are_gone_from_every_list_and_comments_stay(listed: Work
         (["add", "AMD", "--grouping", "vendors"], "vendors.csv. Edit that file."),
         (["remove", "XYZ"], "XYZ: cannot be removed: XYZ come from an index or a CSV file"),
         (["remove", "NOSUCH"], "NOSUCH: cannot be removed: no list has it"),
+        (["remove", "cl.a"], "CL.A: cannot be removed: no list has it. Did you mean CL-A?"),
         (["list", "--grouping", "chip"], "Did you mean chips?"),
     ],
 )

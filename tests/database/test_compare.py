@@ -152,7 +152,8 @@ def test_tickers_that_one_side_alone_has_are_named_and_count_if_they_were_asked_
 
     every = filled.command("compare", str(path), "--json")
     group = filled.command("compare", str(path), "--groupings", "odd")
-    some = filled.command("compare", str(path), "--tickers", "AAA,ZZZ,NOPE", "--json")
+    some = filled.command("compare", str(path), "--tickers", "aaa, ZZZ,NOPE", "--json")
+    meant = filled.command("compare", str(path), "--tickers", "AAA,brk.b")
 
     found = answer(every)
     assert (found["only_stored"], found["only_in_files"], found["neither"]) == (["FFF"], ["ZZZ"], [])
@@ -164,6 +165,8 @@ def test_tickers_that_one_side_alone_has_are_named_and_count_if_they_were_asked_
     found = answer(some)
     assert [each["ticker"] for each in found["compared"]] == ["AAA"]
     assert (found["only_stored"], found["only_in_files"], found["neither"]) == ([], ["ZZZ"], ["NOPE"])
+    assert found["meant"] == {}
+    assert "  BRK.B: did you mean BRK-B?" in meant.stdout
 
 
 def test_a_file_that_cannot_be_used_is_named_and_the_others_are_compared(filled: Workspace) -> None:

@@ -528,10 +528,33 @@ def test_the_shapes_are_those_documented(split: str) -> None:
 
 def test_unknown_tickers_are_all_named(split: str) -> None:
     for read in (prices, metadata):
-        with pytest.raises(SecurityNotFound, match=r"^NOPE, aapl, x\x00: are not registered"):
+        with pytest.raises(SecurityNotFound, match=r"^AAPL, NOPE, X\x00: are not registered"):
             read(["NOPE", "ACME", "aapl", "x\0"], database_url=split)
     with pytest.raises(SecurityNotFound, match=r"^GONE: is not registered"):
         prices("GONE", database_url=split)
+
+
+def test_a_ticker_may_be_written_as_people_write_it(split: str) -> None:
+    for read in (prices, metadata, actions):
+        pd.testing.assert_frame_equal(read(" acme ", database_url=split), read("ACME", database_url=split))
+        pd.testing.assert_frame_equal(read(["acme", "ACME"], database_url=split), read("ACME", database_url=split))
+    client = YfinanceClient(split)
+    assert client.get_security_id("acme ") == client.get_security_id("ACME")
+    client.insert_security(" brk-b", [])
+    assert "BRK-B" in client.get_tickers()
+
+
+def test_it_is_asked_whether_a_share_class_was_meant(split: str) -> None:
+    client = YfinanceClient(split)
+    client.insert_security("BRK-B", [])
+    question = r"Did you mean BRK-B\? Yahoo writes a share class with a hyphen\.$"
+    for read in (prices, metadata, actions):
+        with pytest.raises(SecurityNotFound, match=rf"^BRK\.B, NOPE: are not registered\. {question}"):
+            read(["brk.b", "NOPE"], database_url=split)
+    with pytest.raises(SecurityNotFound, match=rf"^BRK\.B: is not registered\. {question}"):
+        client.delete_security("BRK.B")
+    with pytest.raises(SecurityNotFound, match=r"A run that lists them does that\.$"):
+        prices("BF.B", database_url=split)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import InvalidData, SecuritiesMasterError, SecurityNotFound
-from luigi_tasks.market.tickers import problem_with
 from luigi_tasks.targets.paths import file_name
+from luigi_tasks.tickers import problem_with
 from tests.conftest import make_bars
 
 # Every code point there is, NUL and halves of surrogate pairs among them.

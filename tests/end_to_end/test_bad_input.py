@@ -24,6 +24,7 @@ ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
         (("--date", "2999-01-01"), "--date 2999-01-01: is in the future"),
         (("--years-back", "0"), "--years-back 0: is not a number from 1 to 150"),
         (("--ticker-limit", "-1"), "--ticker-limit -1: is below 0"),
+        (("--tickers", "AAA,../x"), "--tickers '../X': has characters that no ticker has"),
         (("--tickers", "A", "--groupings", "all"), "--tickers and --groupings: cannot be given together"),
     ],
 )

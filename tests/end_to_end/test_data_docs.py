@@ -67,7 +67,7 @@ def test_a_run_ends_with_data_docs_that_say_what_it_found_and_a_rerun_makes_none
     assert not (latest(workspace) / "data_docs").exists()
     assert report(latest(workspace))["data_docs"] == ""
 
-    made = workspace.command("data-docs", "--tickers", "AAA")
+    made = workspace.command("data-docs", "--tickers", " aaa")
 
     assert made.returncode == 0, made.stderr
     assert made.stdout == f"1 tickers: {latest(workspace)}/data_docs/index.html\n"

@@ -138,10 +138,14 @@ def test_luigis_range_runs_all_dates(workspace: Workspace, yahoo: LoopbackYahoo)
     workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(TICKERS)}]}}\n")
     dates = ("--of", "RunAll", "--start", FRIDAY, "--stop", "2024-03-20", "--days-back", "10000", "--reverse")
 
+    one = f'{{"tickers": "{TICKERS[0].lower()}, "}}'
+    of_one = workspace.run(*dates, "--of-params", one, task="RangeDaily")
+    loaded = workspace.query("SELECT ticker FROM securities")
     first = workspace.run(*dates, task="RangeDaily")
     again = workspace.run(*dates, task="RangeDaily")
 
-    assert (first.code, again.code) == (0, 0), first
+    assert (of_one.code, first.code, again.code) == (0, 0, 0), (of_one, first)
+    assert loaded == [TICKERS[0]], "the parameter's text is a list of tickers, not of letters"
     for ticker in TICKERS:
         assert stored(workspace, ticker) == as_stored(until(TUESDAY, ticker))
     assert workspace.query("SELECT max(bars_as_of)::text FROM securities") == [TUESDAY]

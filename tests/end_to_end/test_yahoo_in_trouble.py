@@ -242,7 +242,7 @@ def test_forget_lets_a_ticker_be_loaded_anew(workspace: Workspace, yahoo: Loopba
     assert workspace.run(*arguments("T00", "T01")).code == 0
     yahoo.forget_requests()
 
-    forgotten = workspace.command("forget", "T00", "--yes")
+    forgotten = workspace.command("forget", "t00 ", "--yes")
 
     assert forgotten.returncode == 0, forgotten
     assert "T00: 60 bars and 4 files deleted" in forgotten.stdout

@@ -98,6 +98,21 @@ def test_an_unknown_ticker_is_not_an_empty_history(tmp_path: Path) -> None:
             files.bars("NOPE", *ALL)
 
 
+def test_a_share_class_that_has_another_name_in_the_files_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text(LONG["kaggle.csv"].replace("AAL", "brk-b "))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "Brk-B.csv").write_text("date,open,high,low,close,volume\n2018-02-07,1,1,1,1,1\n")
+
+    for files in (source(tmp_path / "long.csv"), source(folder)):
+        assert files.bars("BRK-B", *ALL) is not None
+        with pytest.raises(NoSuchTicker, match=r"^BRK\.B: there .* for it in .*\. Did you mean BRK-B\?"):
+            files.bars("BRK.B", *ALL)
+        with pytest.raises(NoSuchTicker) as raised:
+            files.bars("BF.B", *ALL)
+        assert raised.value.remedy == ""
+
+
 def test_fractions_of_shares_are_rounded_and_null_is_missing(tmp_path: Path) -> None:
     rows = "2024-01-02,1,1,1,1,10.4,0700\n2024-01-03,null,null,null,null,null,0700\n"
     (tmp_path / "long.csv").write_text("date,open,high,low,close,volume,ticker\n" + rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pytickersymbols import PyTickerSymbols
 
-from luigi_tasks.market.tickers import problem_with
 from luigi_tasks.market.universe import UniverseFile, validate
+from luigi_tasks.tickers import problem_with
 
 INDICES = sorted(PyTickerSymbols().get_all_indices())
 # Companies that pytickersymbols lists without a symbol: they are reported as empty.

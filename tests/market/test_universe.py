@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pytickersymbols import PyTickerSymbols
 
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.market.tickers import normalise, problem_with
 from luigi_tasks.market.universe import UniverseFile, validate
+from luigi_tasks.tickers import normalise, problem_with
 
 
 def universe(tmp_path: Path, text: str) -> UniverseFile:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.market.tickers import normalise, problem_with
 from luigi_tasks.market.universe import UniverseFile, validate
+from luigi_tasks.tickers import normalise, problem_with
 from tests.workspace import REPOSITORY
 
 
@@ -202,3 +202,10 @@ def test_the_universe_that_comes_with_the_project_can_be_used(tmp_path: Path) ->
 
         assert len(verdict.accepted) > 100
         assert verdict.rejected == []
+
+
+def test_what_tickers_are_called_now_is_spelled_as_everywhere(tmp_path: Path) -> None:
+    entries = "groupings: {a: {tickers: [A]}}\nrenamed: "
+    assert universe(tmp_path, f"{entries}{{fb: ' meta'}}").renamed == {"FB": "META"}
+    with pytest.raises(ConfigurationError, match="FB has two new names: META and X"):
+        universe(tmp_path, f"{entries}{{FB: META, fb: X}}")

@@ -112,9 +112,14 @@ def test_no_bars_in_the_range_is_none_and_not_a_failure(yahoo: LoopbackYahoo) ->
 
 
 def test_an_unknown_ticker_is_said_by_yahoo_itself(yahoo: LoopbackYahoo) -> None:
-    answers = ask(yahoo, ("bars", ("NOPE", START, END)), ("metadata", ("NOPE",)))
+    yahoo.add("BRK-B", make_bars(days=20))
+    bars = [("bars", (ticker, START, END)) for ticker in ("BRK.B", "VOD.L")]
+    answers = ask(yahoo, ("bars", ("NOPE", START, END)), ("metadata", ("NOPE",)), *bars)
 
-    assert isinstance(answers[0], NoSuchTicker)
+    for answer in (answers[0], *answers[2:]):
+        assert isinstance(answer, NoSuchTicker)
+    assert "Did you mean BRK-B?" in str(answers[2])
+    assert "Did you mean" not in str(answers[0]) + str(answers[3]), "London's suffix is a dot and a letter"
     # The chart alone tells whether there is a ticker: of many that it has, company data says "Quote not found".
     assert answers[1] == {"symbol": "NOPE"}
 

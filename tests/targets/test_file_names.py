@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from luigi_tasks.market.tickers import problem_with
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.targets.paths import file_name
+from luigi_tasks.tickers import problem_with
 
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=()), min_size=1, max_size=16),

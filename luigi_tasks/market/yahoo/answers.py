@@ -21,6 +21,7 @@ from luigi_tasks.errors import (
     ProviderDown,
     WrongAnswer,
 )
+from luigi_tasks.tickers import did_you_mean
 
 # Yahoo's own words, from its JSON error descriptions.
 _NO_DATA_IN_RANGE = "Data doesn't exist for startDate"
@@ -116,7 +117,8 @@ def read(question: Question, status: int, url: str, body: bytes) -> Any:
     if question.kind == "company" and words.startswith(_NO_COMPANY_DATA):
         raise NoCompanyData(words)
     if words.startswith(_UNKNOWN_TICKER):
-        raise NoSuchTicker(ticker, f"Yahoo has no such ticker, or has it no more: {words!r}")
+        reason = f"Yahoo has no such ticker, or has it no more: {words!r}"
+        raise NoSuchTicker(ticker, reason, did_you_mean(ticker))
     if words.startswith(_NO_DATA_IN_RANGE):
         raise NoDataInRange(words)
     if code or words:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luigi_tasks.market.tickers import LONGEST, normalise, problem_with
+from luigi_tasks.tickers import LONGEST, normalise, problem_with
 
 ALLOWED = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-=^&_")
 NEAR = st.text(alphabet="AZ09.-=^&_ az/\\\n\0'$%ＡßıſÅ\N{KELVIN SIGN}", max_size=40)
