@@ -253,8 +253,11 @@ def _errors() -> Iterator[str]:
             (f"{codes['missing_data']}", "something that no task makes is not there"),
             (f"{codes['not_run']}", "luigid let some tasks wait for ever; run again"),
             (f"{codes['task_failed']}", "something failed; the report says what"),
-            (f"{invocation.CANNOT_BEGIN}", "the run could not begin: a setting, a parameter, the database, luigid"),
-            (f"{codes['unhandled_exception']}", "the same, of what nobody foresaw, or of options that Luigi refuses"),
+            (
+                f"{invocation.CANNOT_BEGIN}",
+                "the run could not begin: an option, a setting, the database, luigid",
+            ),
+            (f"{codes['unhandled_exception']}", "the same, of what nobody foresaw"),
             (f"{invocation.REPORT_FAILED}", "the report could not be written"),
             (
                 "129, 130, 143",

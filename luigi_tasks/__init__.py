@@ -6,6 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from luigi_tasks.tasks import command_line
 from luigi_tasks.tasks import outcomes as outcomes
 from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
@@ -51,6 +52,9 @@ __all__ = [
     "universe",
 ]
 
+
+# All tasks are known here, and Luigi has not looked at its options yet.
+command_line.check_program()
 
 _ON_FIRST_USE = {
     "ContradictoryData": "luigi_tasks.reading",

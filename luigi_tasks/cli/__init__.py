@@ -128,11 +128,14 @@ def late(hours: float) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments: tuple[str, ...]) -> None:
     """Say what a run with the same options would do; nothing is asked of Yahoo."""
+    from luigi_tasks.tasks import command_line
     from luigi_tasks.tasks import plan as planning
     from luigi_tasks.tasks.run_all import RunAll
 
     # The arguments may hold settings, too. Nothing but reading them may happen in here: it is where a run begins.
-    with CmdlineParser.global_instance([RunAll.get_task_family(), "--module", "luigi_tasks", *arguments]) as parser:
+    words = [RunAll.get_task_family(), "--module", "luigi_tasks", *arguments]
+    command_line.check(words)
+    with CmdlineParser.global_instance(words) as parser:
         run = parser.get_task_obj()
         run.check_parameters()
         chosen = settings.load()
@@ -235,7 +238,11 @@ def main() -> NoReturn:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, click.UsageError) and any(word.endswith(",") for word in sys.argv):
+            words = "The shell takes words apart at blanks: write AAPL,MSFT, or 'AAPL, MSFT' in quotes."
+            click.echo(f"error: {error.format_message()} {words}", err=True)
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)

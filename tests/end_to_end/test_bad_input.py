@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bars
+from tests.webhook import Webhook
 from tests.workspace import REPOSITORY, Workspace, free_port
 
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
@@ -38,37 +40,66 @@ def test_a_parameter_that_cannot_be_used_is_named(workspace: Workspace, argument
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("task", "arguments", "words"),
     [
-        (("--date", "yesterday"), "date 'yesterday': is not a day. It looks like 2026-11-20."),
-        (("--years-back", "ten"), "'ten': is not a whole number"),
+        ("RunAll", ("--date", "yesterday"), "--date 'yesterday': is not a day. It looks like 2026-11-20."),
+        ("RunAll", ("--workers", "many"), "--workers 'many': is not a whole number"),
+        ("RunAll", ("--tickers", "AAA,", "BBB"), "Write it without the blank, or in quotes: --tickers AAA,BBB"),
+        ("RunAll", ("--tikcers", "AAA"), "'--tikcers': is no option of RunAll. Did you mean --tickers?"),
+        ("DownloadOhlcv", (), "DownloadOhlcv: has no ticker. Give it with --ticker"),
     ],
 )
-def test_a_parameter_that_is_not_of_its_kind_is_one_line(
-    workspace: Workspace, arguments: tuple[str, ...], words: str
+def test_what_luigi_would_refuse_is_one_line(
+    workspace: Workspace, task: str, arguments: tuple[str, ...], words: str
 ) -> None:
-    run = workspace.run(*arguments, services=False)
-
-    assert run.code == 40, run
-    assert words in run.err
-    assert len(run.err.splitlines()) == 1
-
-
-def test_a_setting_that_is_not_of_its_kind_is_one_line(workspace: Workspace) -> None:
-    workspace.set("Batches", size="many")
-
-    run = workspace.run(*ARGUMENTS, services=False)
+    with Webhook() as webhook:
+        workspace.environment["ALERT_WEBHOOK_URL"] = webhook.url
+        run = workspace.run(*arguments, task=task, services=False)
 
     assert run.code == 35, run
-    assert "[Batches] in luigi.cfg: has a value that is not of its kind" in run.err
+    assert run.err.startswith("error: cannot begin: ")
+    assert words in run.err
+    assert (run.out, len(run.err.splitlines())) == ("", 1)
+    assert len(webhook.texts) == 1, "cron's mail may go to nobody"
+
+
+def test_a_plan_for_what_luigi_would_refuse_is_one_line(workspace: Workspace) -> None:
+    plan = workspace.command("plan", "--tickers", "AAA,", "BBB")
+    export = workspace.command("export", "--tickers", "AAA,", "BBB")
+
+    assert (plan.returncode, export.returncode) == (1, 2)
+    assert plan.stderr.startswith("error: 'BBB': is a word of its own, and not part of --tickers")
+    assert "The shell takes words apart at blanks: write AAPL,MSFT" in export.stderr
+    assert len(plan.stderr.splitlines()) == len(export.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "subject"),
+    [
+        ("Batches", "size", "[Batches]"),
+        ("core", "scheduler_port", "[core] scheduler_port"),
+        ("RunAll", "years_back", "[RunAll] years_back"),
+    ],
+)
+def test_a_setting_that_is_not_of_its_kind_is_one_line(
+    workspace: Workspace, section: str, name: str, subject: str
+) -> None:
+    workspace.set(section, **{name: "many"})
+
+    run = workspace.run("--date", "2024-03-15", services=False)
+
+    assert run.code == 35, run
+    assert re.search(
+        rf"{re.escape(subject)} in luigi\.cfg: (has a value that )?is not (of its kind|a whole number)", run.err
+    )
     assert len(run.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("empty", "code"), [("", 35), (",", 40)])
-def test_an_empty_list_does_not_mean_all(workspace: Workspace, empty: str, code: int) -> None:
+@pytest.mark.parametrize("empty", ["", ","])
+def test_an_empty_list_does_not_mean_all(workspace: Workspace, empty: str) -> None:
     run = workspace.run(*ARGUMENTS, "--tickers", empty, services=False)
 
-    assert run.code == code, run
+    assert run.code == 35, run
     assert "names nothing. Name at least one, or leave the option out." in run.err
     assert "Traceback" not in run.err
 
