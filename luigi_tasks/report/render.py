@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,8 @@ def terminal(document: dict[str, Any], path: str) -> str:
     if document["retired"]:
         lines.append(f"  retired, not asked for: {len(document['retired']):,}")
         lines += [f"    {item['ticker']}: {item['reason']}" for item in document["retired"][:_SHOWN]]
+        named = shlex.quote(",".join(item["ticker"] for item in document["retired"][:_SHOWN]))
+        lines.append(f"    to ask for them all the same: ./run.sh --tickers {named} --full")
     lines.append(f"  {'report':<9} {path}")
     if document.get("data_docs"):
         lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")

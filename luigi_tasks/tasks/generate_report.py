@@ -123,7 +123,8 @@ class GenerateReport(luigi.Task):
                 for task in tasks
             ]
         names = [family.get_task_family() for family in families]
-        resting = resting_tickers(sorted({each.ticker for each in expected}))
+        asked = isinstance(root, RunAll) and root.asked
+        resting = {} if asked else resting_tickers(sorted({each.ticker for each in expected}))
         document = collect.collect(url, run | {"parameters": parameters}, names, expected, root.date, resting)
         document |= {
             "rejected": known["rejected"],

@@ -105,6 +105,19 @@ class Full(luigi.BoolParameter):
         )
 
 
+class Asked(luigi.BoolParameter):
+    """Whether somebody has named the ticker and wants its whole history: then it is asked for, though it is retired."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            default=False,
+            significant=False,
+            description="also if it is retired, since it is named by --tickers, with --full",
+            visibility=ParameterVisibility.HIDDEN,
+            parsing=luigi.BoolParameter.IMPLICIT_PARSING,
+        )
+
+
 def today() -> dt.date:
     """Today in UTC: the same everywhere, so that machines in several time zones mean one as-of date."""
     return dt.datetime.now(dt.UTC).date()

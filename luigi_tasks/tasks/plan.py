@@ -23,7 +23,7 @@ STATES = {
     "due": "stored before, not as of this date",
     "failed": "failed when last tried; tried again",
     "fresh": "done as of this date; nothing to do",
-    "retired": "Yahoo has them no more; not asked for today",
+    "retired": "Yahoo has them no more; not asked for today, unless by --tickers and --full",
 }
 _SHOWN = 5
 
@@ -67,7 +67,7 @@ def plan(run: RunAll) -> Plan:
     verdict = validate(run.clone(GetTickers).listed(), run.ticker_limit, renamed)
     every = pipelines(run, verdict.accepted)
     names = list(verdict.accepted)
-    resting, waiting = resting_tickers(names), unfinished(every)
+    resting, waiting = {} if run.asked else resting_tickers(names), unfinished(every)
     to_do = {pipeline.ticker for pipeline in waiting}
     ledger = Ledger(database_url())
     failed, stored = ledger.failed_last(to_do), ledger.with_bars(to_do)

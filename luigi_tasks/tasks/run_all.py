@@ -41,6 +41,11 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         super().check_parameters()
         check_years(self.years_back)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a ticker is asked for though it is retired: somebody has named it, and wants its whole history."""
+        return self.full and bool(self.tickers)
+
     def requires(self) -> ValidateTickers:
         task: ValidateTickers = self.clone(ValidateTickers)
         return task
@@ -84,7 +89,8 @@ class RunAll(UniverseTask, luigi.WrapperTask):
                 members = tickers[first : first + size]
                 if any(waiting.get(ticker, set()).intersection(family.storing) for ticker in members):
                     names = ", ".join(members[:_NAMED])
-                    yield self.clone(family, universe=digest, first=first, size=len(members), names=names)
+                    of_it = {"first": first, "size": len(members), "names": names}
+                    yield self.clone(family, universe=digest, asked=self.asked, **of_it)
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:

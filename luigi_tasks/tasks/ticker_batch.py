@@ -12,7 +12,7 @@ import html
 import logging
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import luigi
 from luigi.task import task_id_str
@@ -29,9 +29,12 @@ from luigi_tasks.tasks.in_process import InProcess, with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.one_after_another import OneAfterAnother, Outcome
-from luigi_tasks.tasks.parameters import Count, Full, today
+from luigi_tasks.tasks.parameters import Asked, Count, Full, today
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+if TYPE_CHECKING:
+    from luigi_tasks.tasks.run_all import RunAll
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class TickerBatch(PipelineTask):
 
     years_back: int = Count(default=10, description="years of bars before the as-of date")
     full: bool = Full()
+    asked: bool = Asked()
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
@@ -182,9 +186,10 @@ def _worth_trying(done: bool) -> bool:
     return True
 
 
-def pipelines(task: PipelineTask, members: dict[str, list[str]]) -> list[TickerPipeline]:
+def pipelines(task: RunAll | TickerBatch, members: dict[str, list[str]]) -> list[TickerPipeline]:
     """The pipelines of {ticker: groupings}, for the task's as-of date and years."""
-    return [task.clone(TickerPipeline, ticker=ticker, groupings=names) for ticker, names in members.items()]
+    common = {"asked": task.asked}
+    return [task.clone(TickerPipeline, ticker=ticker, groupings=names, **common) for ticker, names in members.items()]
 
 
 def unfinished(pipelines: list[TickerPipeline]) -> list[TickerPipeline]:
@@ -209,7 +214,7 @@ def steps_to_do(pipelines: list[TickerPipeline]) -> dict[TickerPipeline, set[typ
             and (family not in ids or ids[family][pipeline.ticker] not in done)
         }
         for pipeline in pipelines
-        if pipeline.ticker not in resting
+        if pipeline.asked or pipeline.ticker not in resting
     }
     return {pipeline: families for pipeline, families in to_do.items() if families}
 

@@ -181,10 +181,25 @@ def test_a_ticker_that_yahoo_has_no_more_is_retired(workspace: Workspace, yahoo:
     assert [entry["ticker"] for entry in report(workspace)["retired"]] == ["T02", "NEVER"]
     assert workspace.query("SELECT count(*) FROM ohlcv") == [2 * BARS], "what is stored stays"
 
-    workspace.query("UPDATE absences SET day = day - 7 RETURNING day")
+    assert "to ask for them all the same: ./run.sh --tickers T02,NEVER --full" in again.out
+
     yahoo.add("T02", frame("T02"))
-    assert workspace.run(*arguments("T00", "T02", day=NEXT_DAY)).code == 0
-    assert workspace.query("SELECT ticker FROM absences") == ["NEVER"]
+    workspace.universe.write_text("groupings:\n  all: {tickers: [T02, NEVER]}\n")
+    of_all = workspace.command("plan", "--date", NEXT_DAY, "--years-back", "1", "--full")
+    assert "  retired       2" in of_all.stdout, "nobody has named them"
+    named = workspace.command("plan", *arguments("T02", "NEVER", day=NEXT_DAY), "--full")
+    assert "  retired       0" in named.stdout
+    asked = workspace.run(*arguments("T02", "NEVER", day=NEXT_DAY), "--full")
+    assert asked.code == 30, asked
+    assert (yahoo.count("chart", "T02"), yahoo.count("chart", "NEVER")) == (1, 1)
+    assert [item["ticker"] for item in report(workspace)["failures"]] == ["NEVER"]
+    assert report(workspace)["retired"] == []
+    assert workspace.query("SELECT ticker FROM absences") == ["NEVER"], "the other has come back"
+
+    workspace.query("UPDATE absences SET day = day - 7 RETURNING day")
+    yahoo.add("NEVER", make_bars(days=BARS, seed=200))
+    assert workspace.run(*arguments("T00", "NEVER", day=NEXT_DAY)).code == 0
+    assert workspace.query("SELECT ticker FROM absences") == []
 
 
 def test_a_day_on_which_well_known_tickers_fail_retires_nobody(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
