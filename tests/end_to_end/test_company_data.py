@@ -64,7 +64,7 @@ def run(workspace: Workspace, day: str) -> dict[str, Any]:
     assert done.code == 0, done
     report = json.loads((workspace.store / "reports/latest/report.json").read_text())
     (step,) = (each for each in report["steps"] if each["step"] == "InsertMetadata")
-    return step | report["stored"]
+    return {**step, **report["stored"]}
 
 
 def test_what_is_known_of_a_company_outlasts_answers_that_know_little(
