@@ -10,7 +10,7 @@ usage() {
 ./run.sh demo                 the same over recorded prices, without the network
 ./run.sh up | down            start, stop PostgreSQL and luigid
 ./run.sh status               how they are, what is running, and how the last runs went
-./run.sh retry [--kind KIND]  run again what failed in the last run, and nothing else
+./run.sh retry [--kind KIND]  run again what failed and is not done since, and nothing else
 ./run.sh accept TICKER...      take a history that was held back as another security's, in place of the stored one
 ./run.sh tickers list | add TICKER... --grouping NAME | remove TICKER...   what config/universe.yaml lists
 ./run.sh check [--offline]    whether a run has all that it needs
@@ -20,8 +20,8 @@ usage() {
 ./run.sh compare PATH         stored bars against a vendor's files, disagreements by kind; --help says more
 ./run.sh report               the last run's summary, and where its page is
 ./run.sh data-docs [--run RUN] [--tickers A,B | --all]   Great Expectations' pages on a run's bars
-./run.sh late [--hours 30]     tell, and exit with 1, if no complete run has ended lately or bars are behind
-./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run
+./run.sh late [--hours 30]     tell, and exit with 1, if no run of the universe has ended lately, or one failed newly
+./run.sh metrics [--output FILE]  figures for Prometheus, of what is stored and of the last run of the universe
 ./run.sh psql [psql's options]
 ./run.sh backup FILE          all tables into one file, also while a run goes on
 ./run.sh restore FILE         an empty database from such a file (--replace: one that is not)

@@ -89,12 +89,12 @@ def data_docs(run_id: str, tickers: list[str] | None, everything: bool) -> None:
 @commands.command(epilog="Example: ./run.sh metrics --output securities.prom")
 @click.option("--output", type=click.Path(path_type=Path), help="A file to write, whole or not at all.")
 def metrics(output: Path | None) -> None:
-    """Figures for Prometheus, of what is stored and of the last run."""
+    """Figures for Prometheus, of what is stored and of the last run of the universe."""
     from luigi_tasks.report import metrics as figures
 
     chosen = settings.load()
-    last = JsonTarget(chosen.reports / "latest" / "report.json")
-    found = figures.collect(embedded.url(chosen), last.read() if last.exists() else None, dt.datetime.now(dt.UTC))
+    url = embedded.url(chosen)
+    found = figures.collect(url, figures.last_report(url, chosen.reports), dt.datetime.now(dt.UTC))
     if output is None:
         click.echo(figures.text(found), nl=False)
     else:
@@ -106,7 +106,8 @@ def metrics(output: Path | None) -> None:
     "--hours", type=click.FloatRange(min=0), default=30.0, show_default=True, help="So long ago it may be at most."
 )
 def late(hours: float) -> None:
-    """Exit with 1, and tell the webhook, if no complete run has ended lately or bars are behind."""
+    """Exit with 1, and tell the webhook, if no run of the whole universe has ended lately, a ticker failed in it for
+    the first time, or bars are behind."""
     from luigi_tasks.report import alert
     from luigi_tasks.report.late import reasons
 

@@ -13,10 +13,24 @@ from sqlalchemy.dialects.postgresql import insert
 from luigi_tasks.database.engine import engine_for, migrate, transaction
 from luigi_tasks.database.schema import request_rates, runs, securities, store_source, task_failures, task_markers
 from luigi_tasks.database.text import storable
-from luigi_tasks.errors import ConfigurationError
+from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
 
 LONGEST_REASON = 2000
 """Characters of a failure's reason that are kept."""
+
+WHOLE = f"""
+    (outcome = 'complete' OR (
+        outcome = 'incomplete'
+        AND coalesce(CAST(summary #>> '{{tickers,all}}' AS integer), 0) > 0
+        AND coalesce(CAST(summary #>> '{{tickers,blocked}}' AS integer), 0) = 0
+        AND NOT EXISTS (
+            SELECT FROM task_failures WHERE task_failures.run_id = runs.run_id
+            AND (ticker IS NULL OR kind IN ('{ThrottledTooLong.kind}', '{DownTooLong.kind}'))
+        )
+    ))
+"""
+"""Condition of a row of `runs`: it has tried every one of its tickers. What it did not get to has neither failed nor
+recovered."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,13 @@ class Ledger:
         with transaction(self._engine, "runs") as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def whole(self, run_ids: Collection[str]) -> set[str]:
+        """Those of the runs that have tried every one of their tickers: they did not give up, and were not ended."""
+        query = sa.text(f"SELECT run_id FROM runs WHERE run_id = ANY(:run_ids) AND {WHOLE}")
+        statement = query.bindparams(sa.bindparam("run_ids", type_=sa.ARRAY(sa.Text)))
+        with transaction(self._engine, "runs") as connection:
+            return set(connection.scalars(statement, {"run_ids": list(run_ids)}))
+
     def run(self, run_id: str) -> dict[str, Any] | None:
         """The run's row, None if there is no such run."""
         with transaction(self._engine, f"run {run_id}") as connection:
@@ -189,28 +210,6 @@ class Ledger:
         """The run that started last, None before the first."""
         with transaction(self._engine, "runs") as connection:
             return connection.scalar(sa.select(runs.c.run_id).order_by(runs.c.started_at.desc()).limit(1))
-
-    def last_complete(self, task_family: str) -> dict[str, Any] | None:
-        """The complete run of that family that ended last, None if there is none; not one for an as-of date more than
-        three days before it started, since that one filled in the past."""
-        started_on = sa.cast(sa.func.timezone("UTC", runs.c.started_at), sa.Date)
-        query = (
-            sa.select(runs)
-            .where(runs.c.outcome == "complete", runs.c.task_family == task_family)
-            .where(sa.cast(runs.c.parameters["date"].astext, sa.Date) >= started_on - 3)
-            .order_by(runs.c.finished_at.desc())
-            .limit(1)
-        )
-        with transaction(self._engine, "runs") as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else dict(row)
-
-    def last_run_of(self, task_family: str) -> dict[str, Any] | None:
-        """The row of the last run of that task, None if there was none."""
-        query = sa.select(runs).where(runs.c.task_family == task_family).order_by(runs.c.started_at.desc()).limit(1)
-        with transaction(self._engine, "runs") as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else dict(row)
 
     def steps_of(self, run_id: str) -> dict[str, tuple[int, int, int]]:
         """{step: (done, failed, rows)} of a run, so far."""

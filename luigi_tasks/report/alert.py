@@ -20,6 +20,7 @@ from luigi_tasks.errors import (
     ProviderDown,
     SecuritiesMasterError,
 )
+from luigi_tasks.report.findings import counted
 from luigi_tasks.report.render import bars_of, headline, kinds_of
 from luigi_tasks.settings import Secret
 
@@ -48,7 +49,10 @@ def prepare() -> None:
 
 
 def tell(text: str, *, failure: bool = True) -> None:
-    """Send the message if settings want it. A webhook out of reach costs some seconds and a line in the log."""
+    """Send the message if settings want it: one of a `failure`, or of what nobody has to look at.
+
+    A webhook out of reach costs some seconds and a line in the log.
+    """
     try:
         chosen = settings.alerting()
         if chosen.webhook is not None and (chosen.failures if failure else chosen.successes):
@@ -85,14 +89,41 @@ def _post(webhook: Secret, text: str) -> None:
     raise ConfigurationError("the webhook", f"answered {answer.status_code}{word}", "See ALERT_WEBHOOK_URL.")
 
 
+def is_news(document: dict[str, Any]) -> bool:
+    """Whether somebody has to hear of a run that has ended, by its report.
+
+    Not of one that has tried all its tickers, and in which none failed but those that are known to: a ticker that fails
+    for good would be an alarm every day, and nobody would look when another one joins it.
+    """
+    if document["outcome"] == "complete":
+        return False
+    every, blocked = document["tickers"]["all"], document["tickers"].get("blocked", 0)
+    stopped = document["outcome"] != "incomplete" or document["gave_up"] or blocked or not every
+    of_the_run = any(not failure["ticker"] for failure in document["failures"])
+    return bool(stopped or of_the_run or document["changes"].get("new", True))
+
+
 def ended(document: dict[str, Any], page: Path) -> str:
-    """The message of a run that has ended, from its report; `page` is where that stands."""
+    """The message of a run that has ended, from its report; `page` is where that stands.
+
+    Of what failed it names what is new, and counts what is known from before.
+    """
+    known = set(document["changes"].get("known", ()))
+    groups = [
+        group | {"tickers": new}
+        for group in document["failures_by_kind"]
+        if (new := [ticker for ticker in group["tickers"] if ticker not in known])
+    ]
     lines = [
         _title(document["outcome"], headline(document)),
         f"{document['task']} as of {document['as_of']}, from {document['started_at']} to {document['written_at']} UTC",
     ]
-    reasons = {failure["kind"]: failure for failure in reversed(document["failures"])}
-    for group in document["failures_by_kind"][:_KINDS]:
+    reasons = {
+        failure["kind"]: failure
+        for failure in reversed(document["failures"])
+        if (failure["ticker"] or failure["step"]) not in known
+    }
+    for group in groups[:_KINDS]:
         first = reasons[group["kind"]]
         tickers = ", ".join(group["tickers"][:_TICKERS]) + (", …" if len(group["tickers"]) > _TICKERS else "")
         lines += [
@@ -100,8 +131,10 @@ def ended(document: dict[str, Any], page: Path) -> str:
             f"    {group['remedy']}",
             f"    {_outside(first['ticker'] or first['step'])}: {_outside(first['reason'])}",
         ]
-    if more := document["failures_by_kind"][_KINDS:]:
+    if more := groups[_KINDS:]:
         lines.append(f"• and {len(more)} more kinds ({sum(len(group['tickers']) for group in more)})")
+    if known:
+        lines.append(f"{'' if groups else 'nothing new failed; '}known from before: {counted(len(known), 'ticker')}")
     if grave := [group for group in kinds_of(document) if group["gravity"] == 1]:
         named = ", ".join(f"{group['kind']} ({group['tickers']})" for group in grave)
         lines.append(f"findings of the gravest: {_outside(named)}")

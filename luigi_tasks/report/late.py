@@ -1,32 +1,41 @@
-"""Whether what should be stored by now is: nobody else notices a run that never started."""
+"""Whether what should be stored by now is: nobody else notices a run of the universe that never started."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from luigi_tasks import sessions
 from luigi_tasks.database.freshness import last_bars
-from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.universe_runs import News, UniverseRuns
+from luigi_tasks.report.findings import counted
+
+_SHOWN = 8
 
 
 def reasons(database_url: str, hours: float, now: dt.datetime) -> list[str]:
     """Why it must be said to be late at `now` (with a zone), in words; empty if all is well.
 
-    A complete run of RunAll must have ended in the last `hours`, not one that filled in the past; and at each exchange
-    most tickers must have a bar of the last session that was over when it started, or where there was none, when those
-    hours began; a fund, of the one before that. Exchanges without a calendar are left out.
+    A run of the configured universe must have tried all its tickers and ended in the last `hours`, not one that filled
+    in the past. No ticker may have failed in it for the first time, unless it has been done since; one that failed in
+    the run of the universe before, too, is known. And at each exchange most tickers must have a bar of the last session
+    that was over when that run started, or where there was none, when those hours began; a fund, of the one before
+    that. Exchanges without a calendar are left out.
 
     Raises:
         DatabaseUnavailable, DatabaseRefused
     """
     began = now.astimezone(dt.UTC) - dt.timedelta(hours=hours)
-    ledger = Ledger(database_url)
-    run = ledger.last_complete("RunAll")
+    runs = UniverseRuns(database_url)
+    news, run = runs.news(), None
     found = []
-    if run is None or run["finished_at"] < began:
-        found.append(f"no complete run has ended in the last {hours:g} hours; {_last_run(ledger)}")
-        run = None
+    if news is None or news.run["finished_at"] < began:
+        found.append(f"no run of the whole universe has ended in the last {hours:g} hours; {_last_run(runs.latest())}")
+    else:
+        run = news.run
+        found += _newly_failed(news)
     since = began if run is None else run["started_at"]
     latest = now.astimezone(dt.UTC).date() if run is None else dt.date.fromisoformat(run["parameters"]["date"])
     for exchange, ends in sorted(last_bars(database_url).items()):
@@ -57,9 +66,17 @@ def _most(ends: Counter[dt.date]) -> str:
     return f"{tickers} have none at all" if day == dt.date.min else f"{tickers} end on {day}"
 
 
-def _last_run(ledger: Ledger) -> str:
-    run_id = ledger.latest_run_id()
-    run = ledger.run(run_id) if run_id else None
+def _newly_failed(news: News) -> list[str]:
+    if not news.new:
+        return []
+    shown = [f"{ticker} ({', '.join(kinds)})" for ticker, kinds in list(news.new.items())[:_SHOWN]]
+    more = ", …" if len(news.new) > _SHOWN else ""
+    known = f"; known from before: {counted(len(news.known), 'ticker')}" if news.known else ""
+    failed = f"failed in the last run of the universe, {news.run['run_id']}, and not in the one before"
+    return [f"{counted(len(news.new), 'ticker')} {failed}: {', '.join(shown)}{more}{known}"]
+
+
+def _last_run(run: Mapping[str, Any] | None) -> str:
     if run is None:
         return "there has been none yet"
     outcome = run["outcome"] or "running, or killed"

@@ -14,11 +14,12 @@ from luigi_tasks import settings
 from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.freshness import last_bars
-from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.universe_runs import UniverseRuns
 from luigi_tasks.errors import SecuritiesMasterError, StoreUnwritable
 from luigi_tasks.report.findings import GRAVITIES, KINDS
 from luigi_tasks.report.late import expected_session
 from luigi_tasks.report.render import kinds_of
+from luigi_tasks.targets.files import JsonTarget
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -71,7 +72,7 @@ _QUERIES = {
         "SELECT kind, count(*) FROM task_failures GROUP BY kind",
     ),
     "last_run_failures": (
-        "Steps that failed in the last run, by kind",
+        "Steps that failed in the last run of the universe, by kind",
         ["kind"],
         (
             "SELECT kind, count(f.run_id) FROM (SELECT DISTINCT kind FROM task_failures) AS known "
@@ -80,12 +81,12 @@ _QUERIES = {
         ),
     ),
     "last_run_started_timestamp_seconds": (
-        "When the last run started",
+        "When the last run of the universe started",
         [],
         "SELECT extract(epoch FROM started_at) FROM runs WHERE run_id = :last_run",
     ),
     "last_run_duration_seconds": (
-        "How long the last run took; not there while it is running, or if it was killed",
+        "How long the last run of the universe took; not there while it is running, or if it was killed",
         [],
         (
             "SELECT extract(epoch FROM finished_at - started_at) FROM runs "
@@ -126,7 +127,7 @@ _QUERIES = {
 
 
 def collect(database_url: str, document: Mapping[str, Any] | None, now: dt.datetime) -> CollectorRegistry:
-    """The figures at `now` (with a zone); `document` is the last report, None if there is none.
+    """The figures at `now` (with a zone); `document` is the report that `last_report` finds.
 
     Raises:
         DatabaseUnavailable, DatabaseRefused
@@ -161,19 +162,33 @@ def write(path: Path, found: CollectorRegistry) -> None:
         raise StoreUnwritable(str(path), f"cannot be written ({error.strerror})", "Check the folder.") from error
 
 
-def keep(document: Mapping[str, Any]) -> None:
+def last_report(database_url: str, reports: Path) -> dict[str, Any] | None:
+    """The report of the last run of the universe that has ended, None if there is none in this folder of reports.
+
+    Raises:
+        DatabaseUnavailable, DatabaseRefused, StoreUnwritable
+    """
+    run = UniverseRuns(database_url).latest(ended=True)
+    written = None if run is None else JsonTarget(reports / run["run_id"] / "report.json")
+    document: dict[str, Any] | None = written.read() if written is not None and written.exists() else None
+    return document
+
+
+def keep() -> None:
     """After a run, write the file that settings name; one that cannot be written is a line in the log."""
     chosen = settings.load()
     if chosen.metrics_file is None:
         return
     try:
-        write(chosen.metrics_file, collect(embedded.url(chosen), document, dt.datetime.now(dt.UTC)))
+        url = embedded.url(chosen)
+        write(chosen.metrics_file, collect(url, last_report(url, chosen.reports), dt.datetime.now(dt.UTC)))
     except SecuritiesMasterError as error:
         logger.warning("no metrics: %s", error)
 
 
 def _counted(database_url: str) -> Iterable[Metric]:
-    parameters = {"last_run": Ledger(database_url).latest_run_id() or "", "outcomes": list(_OUTCOMES)}
+    run = UniverseRuns(database_url).latest()
+    parameters = {"last_run": run["run_id"] if run else "", "outcomes": list(_OUTCOMES)}
     for name, (words, labels, query) in _QUERIES.items():
         # Each for itself: nothing here is worth holding a snapshot of all tables for.
         with transaction(engine_for(database_url), "metrics") as connection:
@@ -182,24 +197,33 @@ def _counted(database_url: str) -> Iterable[Metric]:
 
 
 def _of_runs(database_url: str, document: Mapping[str, Any] | None) -> Iterable[Metric]:
-    complete = Ledger(database_url).last_complete("RunAll")
+    runs = UniverseRuns(database_url)
+    complete, news = runs.last_complete(), runs.news()
     if complete is not None:
-        words = "When the last complete run of RunAll ended, other than for a date in the past"
+        words = "When the last run of the universe ended that was complete, other than for a date in the past"
         ended = complete["finished_at"].timestamp()
         yield _metric("last_complete_run_timestamp_seconds", words, [], [((), ended)])
+    if news is not None:
+        words = "When the last run of the universe ended that had tried every ticker, other than for a date in the past"
+        yield _metric("last_whole_run_timestamp_seconds", words, [], [((), news.run["finished_at"].timestamp())])
+        words = "Tickers that failed in that run and were not done since: for the first time, or also in the one before"
+        failing = [(("new",), len(news.new)), (("known",), len(news.known))]
+        yield _metric("failing_tickers", words, ["which"], failing)
     if document is not None:
         tickers = [((state,), document["tickers"].get(state, 0)) for state in _STATES]
-        yield _metric("last_run_tickers", "Tickers of the last run, by what came of them", ["state"], tickers)
+        yield _metric(
+            "last_run_tickers", "Tickers of the last run of the universe, by what came of them", ["state"], tickers
+        )
         kinds = kinds_of(document)
         # Those that there are none of, too: a figure that goes away sets off no rule, and ends none.
         counts = dict.fromkeys(KINDS, 0) | {group["kind"]: group["count"] for group in kinds}
-        words = "Findings of the last run, by kind"
+        words = "Findings of the last run of the universe, by kind"
         yield _metric("last_run_findings", words, ["kind"], [((kind,), count) for kind, count in counts.items()])
         by_gravity = [
             ((str(gravity),), sum(group["count"] for group in kinds if group["gravity"] == gravity))
             for gravity in GRAVITIES
         ]
-        words = "Findings of the last run, by gravity: 1 is the gravest"
+        words = "Findings of the last run of the universe, by gravity: 1 is the gravest"
         yield _metric("last_run_findings_by_gravity", words, ["gravity"], by_gravity)
 
 

@@ -120,7 +120,7 @@ def terminal(document: dict[str, Any], path: str) -> str:
     if reasons:
         lines += ["  first reasons:", *reasons]
         if document["task"] == "RunAll":
-            lines.append(f"  {'again':<9} ./run.sh retry tries these again, and no others")
+            lines.append(f"  {'again':<9} ./run.sh retry tries again what failed, and nothing else")
     if document["rejected"]:
         lines.append(f"  not run: {len(document['rejected'])} entries of the list")
         lines += [f"    {item['ticker']!r} {item['reason']}" for item in document["rejected"][:_SHOWN]]

@@ -10,6 +10,7 @@ from typing import Any
 
 from luigi_tasks.database.coverage import REPAIRED, Coverage
 from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.universe_runs import fills_in_the_past, is_of_universe
 
 _RUNS = 30
 _SPARKLINE_MONTHS = 36
@@ -35,7 +36,10 @@ def summary(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
-    """The runs before this one, newest first: run_id, task, as_of, started_at, outcome, and their summary."""
+    """The runs before this one, newest first: run_id, task, as_of, started_at, outcome, and their summary; whether each
+    was `whole` (has tried all its tickers), and whether it filled in the past."""
+    rows = [row for row in ledger.runs_before(run_id, _RUNS + 1) if row["run_id"] != run_id]
+    whole = ledger.whole([row["run_id"] for row in rows])
     return [
         {
             "run_id": row["run_id"],
@@ -43,32 +47,43 @@ def history(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
             "as_of": row["parameters"].get("date", ""),
             "started_at": f"{row['started_at']:%Y-%m-%d %H:%M}",
             "outcome": row["outcome"] or "killed",
-            "same": {name: row["parameters"].get(name) for name in _SAME},
+            "same": _same(row["parameters"]),
+            "whole": row["run_id"] in whole,
+            "in_the_past": fills_in_the_past(row["parameters"].get("date"), row["started_at"].date()),
             "summary": row["summary"] or {},
         }
-        for row in ledger.runs_before(run_id, _RUNS + 1)
-        if row["run_id"] != run_id
+        for row in rows
     ]
 
 
 def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is other than after the last run over the same tickers; without `since` where there was none."""
+    """What is other than after the last run over the same tickers that has tried them all; without `since` where there
+    was none.
+
+    `new` are the tickers that failed in this run, and neither in that one nor in the last such run of the universe;
+    `known` are the others that failed. Both are left out where there was neither of the two.
+    """
     listings = Coverage(database_url).listing_changes(dt.date.fromisoformat(document["as_of"]))
     found: dict[str, Any] = {
         "listings": [f"{each.ticker} {'joined' if each.joined else 'left'} {each.grouping}" for each in listings],
         "revised": document["revised"],
         "routine": document.get("routine", {}),
     }
-    same = {name: document["parameters"].get(name) for name in _SAME}
-    alike = [run for run in before if run["task"] == document["task"] and run["same"] == same]
-    last = alike[0] if alike else None
-    if last is None or "failed" not in last["summary"]:
+    of_task = [run for run in before if run["task"] == document["task"]]
+    alike = [run for run in of_task if run["same"] == _same(document["parameters"])]
+    in_the_past = fills_in_the_past(document["as_of"], dt.date.fromisoformat(document["started_at"][:10]))
+    last = _compared_with(alike, in_the_past)
+    universe = _compared_with([run for run in of_task if is_of_universe(run["same"])], in_the_past)
+    states = {item["ticker"]: item["state"] for item in document["by_ticker"]}
+    now = {ticker for ticker, state in states.items() if state == "failed"}
+    if document["task"] == "RunAll" and (last is not None or universe is not None):
+        known = {ticker for run in (last, universe) if run for ticker in run["summary"]["failed"]}
+        found |= {"new": sorted(now - known), "known": sorted(now & known)}
+    if last is None:
         return found
     # Of runs that have stored something, the last one: those after it have not counted.
     counted = next((run["summary"]["bars"] for run in alike if run["summary"].get("bars") is not None), None)
-    bars = document["stored"]["bars"]
-    failed, states = set(last["summary"]["failed"]), {item["ticker"]: item["state"] for item in document["by_ticker"]}
-    now = {ticker for ticker, state in states.items() if state == "failed"}
+    bars, failed = document["stored"]["bars"], set(last["summary"]["failed"])
     return found | {
         "since": last["run_id"],
         "since_date": last["as_of"],
@@ -77,6 +92,17 @@ def changes(database_url: str, document: Mapping[str, Any], before: Sequence[Map
         "recovered": sorted(ticker for ticker in failed if states.get(ticker) == "done"),
         "bars": 0 if bars is None or counted is None else bars - counted,
     }
+
+
+def _compared_with(runs: Sequence[Mapping[str, Any]], in_the_past: bool) -> Mapping[str, Any] | None:
+    """The first of the runs that has got to its end, and is known by its summary; where there is one, such a one as
+    fills in the past as this one does, or does not."""
+    known = [run for run in runs if run["whole"] and "failed" in run["summary"]]
+    return next((run for run in known if run["in_the_past"] == in_the_past), known[0] if known else None)
+
+
+def _same(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: parameters.get(name) for name in _SAME}
 
 
 def coverage(database_url: str, tickers: Sequence[str]) -> dict[str, Any]:

@@ -251,8 +251,8 @@ def write_report(run_id: str, interrupted_by: str = "") -> str:
         logger.error("no report: %s", error, exc_info=None if known else error)
         alert.tell(alert.no_report(run_id, error))
         _exit(REPORT_FAILED)
-    metrics.keep(document)
-    alert.tell(alert.ended(document, page.path), failure=document["outcome"] != "complete")
+    metrics.keep()
+    alert.tell(alert.ended(document, page.path), failure=alert.is_news(document))
     return str(document["outcome"])
 
 

@@ -237,7 +237,7 @@ def test_yaml_is_what_it_is_meant_to_be(database_url: str, tmp_path: Path) -> No
         figures = metrics.text(metrics.collect(database_url, {"tickers": {}}, dt.datetime.now(dt.UTC)))
         assert set(re.findall(r"^# TYPE securities_master_([a-z_]+)", figures, re.MULTILINE)) <= told
 
-    assert (universes, rules) == (1, 4)
+    assert (universes, rules) == (1, 5)
 
 
 def test_python_is_python_and_what_it_imports_is_there() -> None:

@@ -32,9 +32,10 @@ def test_a_failure_is_told_with_its_remedy_and_a_success_is_not(workspace: Works
         good = workspace.run(*ARGUMENTS)
         workspace.universe.write_text("groupings:\n  all: {tickers: [AAA, GONE]}\n")
         bad = workspace.run(*ARGUMENTS)
+        known = workspace.run(*ARGUMENTS)
         luigid = workspace.luigid()
 
-    assert (good.code, bad.code) == (0, 30), (good, bad)
+    assert (good.code, bad.code, known.code) == (0, 30, 30), (good, bad, known)
     (text,) = webhook.texts
     assert "incomplete*: 1 of 2 tickers are not done; 1 are." in text
     assert "• *no_such_ticker* (1): GONE\n    The source says it has no such ticker." in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from luigi_tasks import settings
 from luigi_tasks.errors import ConfigurationError, NetworkFailure, ProviderDown, SecuritiesMasterError
 from luigi_tasks.report import alert
 from luigi_tasks.settings import Secret
+from tests.report.documents import document as plain
 from tests.report.documents import of_text as document
 from tests.webhook import Webhook
 from tests.workspace import free_port
@@ -128,6 +130,54 @@ def test_a_message_names_each_kind_with_its_remedy_and_a_reason() -> None:
         "stored: 1,234 bars of 1 ticker, up to 2023-12-29",
         "report: /var/report.html",
     ]
+
+
+def of_failures(*tickers: str, **changes: Any) -> dict[str, Any]:
+    """The report of a run in which these failed, and one other was done."""
+    failures = [{"ticker": ticker, "step": "DownloadOhlcv", "kind": "network", "reason": "x"} for ticker in tickers]
+    kinds = [{"kind": "network", "count": len(tickers), "remedy": "Check.", "tickers": list(tickers)}]
+    counts = {"done": 1, "failed": len(tickers), "all": 1 + len(tickers)}
+    return plain(tickers=counts, failures=failures, failures_by_kind=kinds, **changes)
+
+
+def test_a_message_names_what_is_new_and_counts_what_is_known() -> None:
+    told = of_failures("GONE", "AAA", "OLD", changes={"new": ["AAA"], "known": ["GONE", "OLD"]})
+
+    lines = alert.ended(told, Path("/var/report.html")).splitlines()
+
+    assert lines[2:6] == ["• *network* (1): AAA", "    Check.", "    AAA: x", "known from before: 2 tickers"]
+    assert "GONE" not in "".join(lines)
+
+
+def test_a_message_without_news_says_so() -> None:
+    told = of_failures("GONE", changes={"new": [], "known": ["GONE"]})
+
+    assert alert.ended(told, Path("/var/report.html")).splitlines()[2] == (
+        "nothing new failed; known from before: 1 ticker"
+    )
+
+
+KNOWN: dict[str, Any] = {"changes": {"new": [], "known": ["GONE"]}}
+OF_THE_RUN = {"ticker": None, "step": "RecordUniverse", "kind": "database_refused", "reason": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "news"),
+    [
+        (KNOWN, False),
+        ({"changes": {"new": ["AAA"], "known": ["GONE"]}}, True),
+        ({"changes": {}}, True),
+        (KNOWN | {"outcome": "interrupted"}, True),
+        (KNOWN | {"gave_up": "Yahoo Finance: throttled"}, True),
+        (KNOWN | {"tickers": {"all": 3, "done": 1, "failed": 1, "blocked": 1}}, True),
+        (KNOWN | {"tickers": {"all": 0}}, True),
+        (KNOWN | {"failures": [OF_THE_RUN]}, True),
+        ({"outcome": "complete"}, False),
+    ],
+    ids=str,
+)
+def test_a_run_is_news_unless_it_got_to_its_end_and_what_failed_is_known(changes: dict[str, Any], news: bool) -> None:
+    assert alert.is_news(of_failures("GONE") | changes) is news
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

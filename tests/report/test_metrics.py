@@ -48,7 +48,7 @@ def test_a_database_that_nothing_was_done_with_has_figures(database_url: str) ->
     assert found["runs"] == {"complete": 0, "incomplete": 0, "interrupted": 0, "unfinished": 0}
     assert found["requests_total"] == {"prices": 0, "company": 0, "access": 0}
     assert found["paused"] == {"throttled": 0, "down": 0}
-    assert "last_complete_run_timestamp_seconds" not in found
+    assert {"last_complete_run_timestamp_seconds", "last_whole_run_timestamp_seconds"}.isdisjoint(found)
     assert "last_pause_timestamp_seconds" not in found
 
 
@@ -59,10 +59,10 @@ def test_the_figures_are_those_of_the_tables(database_url: str) -> None:
     stored.bars("2024-03-15", "CCC", exchange="JPX")
     stored.bars("2024-03-15", "DDD", exchange="ATH")
     stored.run(FRIDAY - dt.timedelta(days=1))
-    stored.run(FRIDAY, "incomplete")
+    stored.run(FRIDAY, "incomplete", None, "AAA")
+    stored.run(FRIDAY + dt.timedelta(hours=2), "complete", None, tickers="AAA")
     ledger = Ledger(database_url)
-    for run in (f"run-{FRIDAY}", "an earlier one"):
-        ledger.fail(Step("a", "DownloadOhlcv", run, "AAA"), "network", "x")
+    ledger.fail(Step("a", "DownloadOhlcv", "an earlier one", "AAA"), "network", "x")
     ledger.fail(Step("b", "DownloadOhlcv", "an earlier one", "AAA"), "throttled", "x")
     stored.execute("UPDATE request_rates SET sent = 7, share = 0.5 WHERE kind = 'prices'")
     stored.execute(
@@ -81,13 +81,15 @@ def test_the_figures_are_those_of_the_tables(database_url: str) -> None:
         "missing_sessions": 0,
         "security_metadata": 0,
     }
-    assert found["runs"] == {"complete": 1, "incomplete": 1, "interrupted": 0, "unfinished": 0}
+    assert found["runs"] == {"complete": 2, "incomplete": 1, "interrupted": 0, "unfinished": 0}
     assert found["failures_total"] == {"network": 2, "throttled": 1}
     assert found["last_run_failures"] == {"network": 1, "throttled": 0}
     assert found["last_run_tickers"] == {"done": 2, "failed": 1, "blocked": 0, "retired": 0}
     assert found["last_run_started_timestamp_seconds"] == FRIDAY.timestamp()
     assert found["last_run_duration_seconds"] == 3600
     assert found["last_complete_run_timestamp_seconds"] == (FRIDAY - dt.timedelta(hours=23)).timestamp()
+    assert found["last_whole_run_timestamp_seconds"] == (FRIDAY + dt.timedelta(hours=1)).timestamp()
+    assert found["failing_tickers"] == {"new": 1, "known": 0}
     assert found["requests_total"]["prices"] == 7
     assert found["request_rate_share"]["prices"] == 0.5
     assert found["paused"] == {"throttled": 1, "down": 0}
@@ -142,6 +144,9 @@ def test_a_run_writes_the_file_that_settings_name_and_the_command_says_the_same(
     workspace.set("Metrics", textfile=str(workspace.folder / "securities.prom"))
     arguments = ("--date", "2024-03-15", "--years-back", "1")
     assert workspace.run(*arguments).code == 0
+    assert workspace.run(*arguments, "--tickers", "NONE").code == 30
+    of_universe = figures((workspace.folder / "securities.prom").read_text())
+    assert (of_universe["last_run_tickers"]["done"], of_universe["last_run_tickers"]["failed"]) == (1, 0)
 
     again = workspace.run(*arguments)
 
@@ -149,7 +154,9 @@ def test_a_run_writes_the_file_that_settings_name_and_the_command_says_the_same(
     assert "Nothing to do" in again.out
     written = figures((workspace.folder / "securities.prom").read_text())
     assert written["rows"]["ohlcv"] == 30
-    assert written["runs"]["complete"] == 2, "also at the end of a run that has nothing to do"
+    assert (written["runs"]["complete"], written["runs"]["incomplete"]) == (2, 1), (
+        "also at the end of a run that has nothing to do"
+    )
     assert written["last_run_tickers"]["done"] == 1
     said = workspace.command("metrics")
     assert said.returncode == 0, said.stderr

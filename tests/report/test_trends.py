@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -41,9 +42,9 @@ End = Callable[..., None]
 
 @pytest.fixture
 def ended(database_url: str) -> End:
-    def end(run_id: str, states: dict[str, str], bars: int | None, tickers: str = "") -> None:
+    def end(run_id: str, states: dict[str, str], bars: int | None, tickers: str = "", date: str = str(DAY)) -> None:
         ledger = Ledger(database_url)
-        ledger.begin_run(run_id, "RunAll", {"date": str(DAY), "tickers": tickers})
+        ledger.begin_run(run_id, "RunAll", {"date": date, "tickers": tickers})
         ledger.finish_run(run_id, "incomplete", trends.summary(of(states, bars)))
 
     return end
@@ -52,6 +53,7 @@ def ended(database_url: str) -> End:
 def of(states: dict[str, str], bars: int | None, **changes: Any) -> dict[str, Any]:
     return document(
         by_ticker=[ticker(name, state=state) for name, state in states.items()],
+        tickers={"done": 1, "failed": 1, "all": 2} | dict(Counter(states.values())),
         stored={"bars": bars},
         as_of=str(DAY),
         parameters={"date": str(DAY), "tickers": ""},
@@ -88,6 +90,45 @@ def test_a_run_over_other_tickers_is_not_compared_with(database_url: str, ended:
     found = trends.changes(database_url, of({"AAA": "done"}, 1), trends.history(Ledger(database_url), "run-2"))
 
     assert "since" not in found
+
+
+def test_what_a_retry_fails_at_is_known_from_the_run_of_the_universe(database_url: str, ended: End) -> None:
+    ended("run-1", {"AAA": "failed", "BBB": "failed", "CCC": "done"}, bars=100)
+    ended("run-2", {"CCC": "done"}, bars=100, tickers="CCC")
+    Ledger(database_url).begin_run("run-3", "RunAll", {"date": str(DAY), "tickers": "AAA,CCC"})
+    now = of({"AAA": "failed", "CCC": "failed"}, bars=130) | {"parameters": {"tickers": "AAA,CCC"}}
+
+    found = trends.changes(database_url, now, trends.history(Ledger(database_url), "run-3"))
+
+    assert (found["new"], found["known"]) == (["CCC"], ["AAA"])
+    assert "since" not in found
+
+
+@pytest.mark.parametrize("state", ["blocked", "killed"])
+def test_a_run_that_did_not_get_to_its_end_is_not_compared_with(database_url: str, ended: End, state: str) -> None:
+    ended("run-1", {"AAA": "failed", "BBB": "done"}, bars=100)
+    if state == "killed":
+        Ledger(database_url).begin_run("run-2", "RunAll", {"date": str(DAY), "tickers": ""})
+    else:
+        ended("run-2", {"AAA": "blocked", "BBB": "failed"}, bars=100)
+    Ledger(database_url).begin_run("run-3", "RunAll", {"date": str(DAY), "tickers": ""})
+    now = of({"AAA": "failed", "BBB": "failed"}, bars=100)
+
+    found = trends.changes(database_url, now, trends.history(Ledger(database_url), "run-3"))
+
+    assert (found["since"], found["newly_failed"], found["known"]) == ("run-1", ["BBB"], ["AAA"])
+
+
+def test_a_run_that_filled_in_the_past_is_not_what_todays_is_compared_with(database_url: str, ended: End) -> None:
+    today = str(dt.datetime.now(dt.UTC).date())
+    ended("run-1", {"AAA": "failed"}, bars=100, date=today)
+    ended("run-2", {"AAA": "done"}, bars=100)
+    Ledger(database_url).begin_run("run-3", "RunAll", {"date": today, "tickers": ""})
+    now = of({"AAA": "failed"}, bars=100) | {"as_of": today, "started_at": f"{today} 00:00:00"}
+
+    found = trends.changes(database_url, now, trends.history(Ledger(database_url), "run-3"))
+
+    assert (found["since"], found["known"]) == ("run-1", ["AAA"])
 
 
 def test_only_runs_from_before_are_told_of_newest_first(database_url: str, ended: End) -> None:
