@@ -60,6 +60,20 @@ class Access:
     """JSON values: name, value, domain, path, secure, expires (epoch seconds or null)."""
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """How long requests take, by kind: at least so many seconds after `paused`, for which nobody may ask."""
+
+    seconds: Mapping[Kind, float]
+    """Of the kinds that have a rate."""
+    paused: float = 0.0
+
+    @property
+    def slowest(self) -> Kind | None:
+        """The kind that decides, since the kinds go on side by side; None where none of them has a rate."""
+        return max(self.seconds, key=lambda kind: self.seconds[kind], default=None)
+
+
 class Budget(Protocol):
     """To be asked for every request."""
 

@@ -233,6 +233,12 @@ class Settings:
         return self.root / "reports"
 
     @property
+    def tickers_per_minute(self) -> dict[str, float]:
+        """{ohlcv, metadata: tickers that the source is asked for at most}: a request each. 0: no limit."""
+        rates = self.pace.per_minute if self.source == "yahoo" else {}
+        return {"ohlcv": rates.get("prices", 0.0), "metadata": rates.get("company", 0.0)}
+
+    @property
     def embedded_postgres(self) -> Path:
         return self.root / "postgres"
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from luigi_tasks.budget import KINDS, Access, Kind, Outcome, Pace, Permit
+from luigi_tasks.budget import KINDS, Access, Forecast, Kind, Outcome, Pace, Permit
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.schema import provider_access, request_rates, request_state, runs
 from luigi_tasks.errors import DownTooLong, ThrottledTooLong
@@ -124,18 +124,22 @@ class PostgresBudget:
         with transaction(self._engine, _SUBJECT) as connection:
             return {row.kind: row.sent for row in connection.execute(sa.select(request_rates))}
 
-    def forecast(self, requests: Mapping[Kind, int]) -> tuple[float | None, float]:
-        """Seconds that so many requests take at least at the rates as they are now, the kinds side by side, None where
-        no rate is set; and seconds for which everybody pauses from now on."""
+    def forecast(self, requests: Mapping[Kind, int]) -> Forecast:
+        """How long so many requests take at least, at the rates as they are now, if others send none."""
         with transaction(self._engine, _SUBJECT) as connection:
-            shares = {row.kind: row.share for row in connection.execute(sa.select(request_rates))}
+            rates = {row.kind: row for row in connection.execute(sa.select(request_rates))}
             state = connection.execute(sa.select(request_state, sa.func.clock_timestamp().label("now"))).one()
-        paused = (state.paused_until - state.now).total_seconds() if state.trouble is not None else 0.0
-        rates = {kind: self._pace.per_minute[kind] * shares[kind] for kind, count in requests.items() if count}
-        limited = [max(0, requests[kind] - self._pace.burst) * 60 / rate for kind, rate in rates.items() if rate > 0]
-        if len(limited) < len(rates):
-            return None, max(paused, 0.0)
-        return max(limited, default=0.0), max(paused, 0.0)
+        paused = max((state.paused_until - state.now).total_seconds(), 0.0) if state.trouble is not None else 0.0
+        seconds: dict[Kind, float] = {}
+        for kind, count in requests.items():
+            rate = self._pace.per_minute[kind] * rates[kind].share
+            if count and rate > 0:
+                # Whoever asked a moment ago has used up its burst, and after a pause there is none.
+                used = max((rates[kind].next_at - state.now).total_seconds(), 0.0)
+                if state.trouble is not None:
+                    used = (self._pace.burst - 1) * 60 / rate
+                seconds[kind] = max(used + (count - self._pace.burst) * 60 / rate, 0.0)
+        return Forecast(seconds, paused)
 
     def _ask(self, kind: Kind, subject: str) -> tuple[float, Permit | None]:
         """Seconds to wait, then the permit, or None: to ask again."""

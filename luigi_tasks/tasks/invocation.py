@@ -128,7 +128,7 @@ def begin(task: PipelineTask) -> None:
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
-    progress.start(chosen.progress_seconds)
+    progress.start(chosen.progress_seconds, chosen.tickers_per_minute)
     _this.page_shown = _make_folder(chosen.reports / RUN_ID) and page_url(RUN_ID) is not None
     _end_on_signals()
     _drain_on_sigusr1()

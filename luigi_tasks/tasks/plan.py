@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from luigi_tasks import settings
-from luigi_tasks.budget import Kind
+from luigi_tasks.budget import Forecast, Kind
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.market.universe import UniverseFile, validate
 from luigi_tasks.tasks.base import TickerTask, budget, database_url
@@ -30,15 +30,13 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """The tickers by state (see STATES), requests by kind, and seconds at the configured rates, if there are any."""
+    """The tickers by state (see STATES), requests by kind, and how long these take."""
 
     as_of: str
     tickers: dict[str, list[str]]
     not_run: int
     requests: dict[Kind, int]
-    seconds: float | None
-    paused: float
-    """Seconds for which everybody has to leave Yahoo alone from now on."""
+    forecast: Forecast
 
     def lines(self) -> Iterator[str]:
         """For the terminal."""
@@ -53,12 +51,19 @@ class Plan:
             return
         counts = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items())
         yield f"requests: {sum(self.requests.values()):,} ({counts})"
-        if self.seconds is None:
-            yield "time: no rate is set in [Yahoo]"
-        else:
-            yield f"time: {_duration(self.seconds)} at the rates of [Yahoo], as they are now"
-        if self.paused:
-            yield f"Yahoo wants to be left alone for another {_duration(self.paused)}"
+        yield f"time: {self._time()}"
+        if self.forecast.paused:
+            yield f"Yahoo wants to be left alone for another {_duration(self.forecast.paused)}, which comes before that"
+
+    def _time(self) -> str:
+        if not any(self.requests.values()):
+            return "none, nothing is asked for"
+        slowest, seconds = self.forecast.slowest, self.forecast.seconds
+        if slowest is None:
+            return "no rate is set in [Yahoo]"
+        others = [f"{kind} {_duration(each)}" for kind, each in seconds.items() if kind not in (slowest, "access")]
+        beside = f"; beside it {', '.join(others)}" if others else ""
+        return f"{_duration(seconds[slowest])} at least, by the rate of {slowest} as it is now{beside}"
 
 
 def plan(run: RunAll) -> Plan:
@@ -103,11 +108,10 @@ def plan(run: RunAll) -> Plan:
         "company": wanted(InsertMetadata, DownloadMetadata),
     }
     if settings.load().source != "yahoo":
-        return Plan(str(run.date), states, len(verdict.rejected), {}, None, 0.0)
+        return Plan(str(run.date), states, len(verdict.rejected), {}, Forecast({}))
     known = budget().access() is not None
     requests["access"] = (1 if known else 2) if any(requests.values()) else 0
-    seconds, paused = budget().forecast(requests)
-    return Plan(str(run.date), states, len(verdict.rejected), requests, seconds, paused)
+    return Plan(str(run.date), states, len(verdict.rejected), requests, budget().forecast(requests))
 
 
 def _duration(seconds: float) -> str:

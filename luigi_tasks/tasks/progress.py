@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from luigi_tasks.logs import CLEAR
@@ -32,6 +32,8 @@ class Progress:
     """What is known of a run: tickers by kind (ohlcv, metadata), expected, done and failed; processes at work."""
 
     began: float
+    per_minute: Mapping[str, float] = field(default_factory=dict)
+    """Tickers of a kind that the source is asked for at most, on average; 0 or none: no limit."""
     expected: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
@@ -57,9 +59,15 @@ class Progress:
             parts.append(f"{settled.total() / minutes:,.0f} a minute")
         if remaining and all(settled[kind] for kind in remaining):
             # The kinds go on side by side, each at its own rate.
-            left = max(count / settled[kind] * minutes for kind, count in remaining.items())
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"about {_duration(max(self._left(kind, minutes) for kind in remaining))} left")
         return "; ".join(parts)
+
+    def _left(self, kind: str, minutes: float) -> float:
+        """Minutes that the rest of a kind takes at the pace so far; but at no higher one than the source is asked at,
+        for a run begins with a burst of requests, which says nothing of what comes after it."""
+        settled = self.done[kind] + self.failed[kind]
+        left, most = self.expected[kind] - settled, self.per_minute.get(kind, 0.0)
+        return max(left / settled * minutes, left / most if most else 0.0)
 
 
 class _Shown:
@@ -76,15 +84,17 @@ class _Shown:
 _shown = _Shown()
 
 
-def start(log_seconds: float) -> None:
-    """To be called in Luigi's parent process before it forks; `log_seconds` are between two lines in a log."""
+def start(log_seconds: float, per_minute: Mapping[str, float]) -> None:
+    """To be called in Luigi's parent process before it forks; `log_seconds` are between two lines in a log.
+
+    For `per_minute` see Progress.
+    """
     _shown.pipe = os.pipe()
-    _shown.progress = Progress(time.monotonic())
+    _shown.progress = Progress(time.monotonic(), per_minute)
     live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     show = _show_live if live else logger.info
-    _shown.thread = threading.Thread(
-        target=_watch, args=(_shown.pipe[0], show, _LIVE_SECONDS if live else log_seconds), daemon=True, name="progress"
-    )
+    seconds = _LIVE_SECONDS if live else log_seconds
+    _shown.thread = threading.Thread(target=_watch, args=(_shown.pipe[0], show, seconds), daemon=True, name="progress")
     _shown.thread.start()
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from luigi_tasks.budget import KINDS, Access, Kind, Outcome, Pace, Permit
+from luigi_tasks.budget import KINDS, Access, Forecast, Kind, Outcome, Pace, Permit
 from luigi_tasks.database.budget import DOWN_STREAK, PostgresBudget
 from luigi_tasks.database.engine import engine_for, normalised_url
 from luigi_tasks.database.ledger import Ledger
@@ -895,38 +895,52 @@ LIMITED = {"prices": 60, "company": 10}
 @pytest.mark.parametrize(
     ("requests", "share", "expected"),
     [
-        ({"prices": 70}, 1.0, 60.0),
-        ({"prices": 70}, 0.5, 120.0),
-        ({"prices": 10}, 0.5, 0.0),
-        ({"prices": 70, "company": 20}, 1.0, 60.0),
-        ({"prices": 70, "company": 30}, 1.0, 120.0),
-        ({"prices": 70, "access": 0}, 1.0, 60.0),
-        ({"prices": 70, "access": 1}, 1.0, None),
-        ({"access": 1000}, 0.5, None),
-        ({"access": 0}, 1.0, 0.0),
-        ({}, 1.0, 0.0),
+        ({"prices": 70}, 1.0, {"prices": 60.0}),
+        ({"prices": 70}, 0.5, {"prices": 120.0}),
+        ({"prices": 10}, 0.5, {"prices": 0.0}),
+        ({"prices": 80, "company": 80}, 1.0, {"prices": 70.0, "company": 420.0}),
+        ({"prices": 130, "company": 20}, 1.0, {"prices": 120.0, "company": 60.0}),
+        ({"prices": 70, "access": 1}, 1.0, {"prices": 60.0}),
+        ({"prices": 70, "company": 0}, 1.0, {"prices": 60.0}),
+        ({"access": 1000}, 0.5, {}),
+        ({}, 1.0, {}),
     ],
     ids=str,
 )
-def test_a_forecast_is_the_time_of_the_slowest_kind(
-    url: str, tables: Tables, requests: dict[Kind, int], share: float, expected: float | None
+def test_a_forecast_has_a_time_for_each_kind_that_has_a_rate(
+    url: str, tables: Tables, requests: dict[Kind, int], share: float, expected: dict[Kind, float]
 ) -> None:
     tables.run(f"UPDATE request_rates SET share = {share}")
 
-    assert PostgresBudget(url, pace(prices=60, company=10, burst=10)).forecast(requests) == (expected, 0.0)
+    assert PostgresBudget(url, pace(prices=60, company=10, burst=10)).forecast(requests) == Forecast(expected)
+
+
+def test_the_slowest_kind_decides() -> None:
+    assert Forecast({"prices": 120.0, "company": 420.0}).slowest == "company"
+    assert Forecast({"prices": 420.0, "company": 120.0}).slowest == "prices"
+    assert Forecast({}).slowest is None
+
+
+def test_a_forecast_does_not_reckon_with_a_burst_that_was_used_a_moment_ago(url: str) -> None:
+    chosen = pace(company=10, burst=10)
+    take(url, chosen, "company", 10)
+
+    seconds = PostgresBudget(url, chosen).forecast({"company": 10}).seconds["company"]
+
+    assert 55 < seconds <= 60, "one in six seconds from the first one on"
 
 
 def test_a_forecast_in_a_pause_says_how_long_it_goes_on(url: str, tables: Tables) -> None:
     budget = PostgresBudget(url, pace(prices=60, first_pause=600))
     ask(budget, "throttled")
 
-    took, paused = budget.forecast({"prices": 70})
-    unlimited, still_paused = budget.forecast({"company": 1})
+    took, unlimited = budget.forecast({"prices": 70}), budget.forecast({"company": 1})
 
-    assert (took, unlimited) == (120, None)
-    assert 500 < still_paused < paused < 600
+    # One in two seconds at half the rate, and none at once after a pause.
+    assert (took.seconds, unlimited.seconds) == ({"prices": 138}, {})
+    assert 500 < unlimited.paused < took.paused < 600
     tables.end_pause()
-    assert budget.forecast({"prices": 70}) == (120, 0), "with the probe still to be sent"
+    assert budget.forecast({"prices": 70}) == Forecast({"prices": 138}), "with the probe still to be sent"
 
 
 # -- transactions

@@ -57,6 +57,29 @@ def test_the_line_says_how_far_it_is(codes: str, seconds: float, expected: dict[
     assert at(codes, seconds, **expected) == line
 
 
+@pytest.mark.parametrize(
+    ("codes", "seconds", "left"),
+    [
+        # At 60 and 10 a minute, ten at once: what was settled so far says 2 minutes.
+        ("o" * 40 + "m" * 15, 30, "about 6 min left"),
+        ("o" * 70 + "m" * 20, 60, "about 6 min left"),
+        # Slower than the rates allow: after a 429, or where the processes are what is slow.
+        ("o" * 10 + "m" * 5, 60, "about 15 min left"),
+        # What is left of each kind counts: bars alone, although company data was slower.
+        ("o" * 40 + "m" * 80, 480, "about 8 min left"),
+        ("o" * 74 + "m" * 80, 60, "about 6 s left"),
+    ],
+)
+def test_the_time_left_is_that_of_the_slower_kind_at_no_more_than_its_rate(
+    codes: str, seconds: float, left: str
+) -> None:
+    progress = Progress(100.0, {"ohlcv": 60.0, "metadata": 10.0}, Counter({"ohlcv": 80, "metadata": 80}))
+    for code in codes:
+        progress.hear(code)
+
+    assert progress.line(100.0 + seconds).endswith(left)
+
+
 def prepare(workspace: Workspace) -> None:
     workspace.use_files({ticker: make_bars(seed=number) for number, ticker in enumerate(["AAA", "BBB", "CCC"])})
     workspace.set("Progress", log_seconds="0.05")
