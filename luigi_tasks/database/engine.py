@@ -89,6 +89,12 @@ def libpq_environment(database_url: str) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def engine_for(database_url: str) -> sa.Engine:
     """The engine of this process for that database; a forked child gets connections of its own."""
+    return new_engine(database_url)
+
+
+def new_engine(database_url: str, statement_seconds: int | None = None) -> sa.Engine:
+    """Another engine for that database, of which a statement may take so long; None: as the server has it."""
+    timeout = "" if statement_seconds is None else f" -c statement_timeout={statement_seconds}s"
     url = normalised_url(database_url)
     engine = sa.create_engine(
         url,
@@ -99,7 +105,7 @@ def engine_for(database_url: str) -> sa.Engine:
         # These go before those of the URL.
         connect_args={
             "connect_timeout": url.query.get("connect_timeout", _CONNECT_SECONDS),
-            "options": f"{url.query.get('options', '')} -c timezone=UTC -c client_encoding=UTF8",
+            "options": f"{url.query.get('options', '')} -c timezone=UTC -c client_encoding=UTF8{timeout}",
         },
     )
     sa.event.listen(engine, "do_connect", _say_who_connects)

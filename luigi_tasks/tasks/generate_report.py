@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from luigi.task_register import load_task
 from luigi_tasks import settings
 from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import ConfigurationError, DownTooLong, ThrottledTooLong
-from luigi_tasks.report import collect, render, trends
+from luigi_tasks.errors import ConfigurationError, DownTooLong, SecuritiesMasterError, ThrottledTooLong
+from luigi_tasks.report import collect, live, render, trends
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
 from luigi_tasks.tasks import data_docs, invocation
@@ -30,6 +31,8 @@ from luigi_tasks.tasks.run_all import RunAll
 from luigi_tasks.tasks.ticker_batch import TickerBatch, already, pipelines, resting_tickers, task_ids
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
+
+logger = logging.getLogger(__name__)
 
 STEPS: tuple[type[TickerTask], ...] = (
     RegisterSecurity,
@@ -68,6 +71,7 @@ class GenerateReport(luigi.Task):
         json_target, page_target = self.output()
         json_target.write(document)
         page_target.write(render.page(document))
+        _list(page_target.path.parent, document)
         if self.ends_now:
             _point_latest_at(page_target.path.parent)
             # After the report, which nothing that happens here may cost.
@@ -161,6 +165,14 @@ class GenerateReport(luigi.Task):
         outcome = "complete" if complete else "interrupted" if self.interrupted_by else "incomplete"
         ledger.finish_run(run["run_id"], outcome, trends.summary(document))
         return outcome
+
+
+def _list(folder: Path, document: dict[str, Any]) -> None:
+    """Have luigid's list of runs say what came of this one; a report is not to fail for want of that."""
+    try:
+        JsonTarget(folder / live.NAME).write(live.ended(document))
+    except SecuritiesMasterError as error:
+        logger.warning("luigid's list of runs does not tell of this one: %s", error)
 
 
 def _this_run(document: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from luigi_tasks import settings
 from luigi_tasks.database import embedded, presence
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import AnotherRun, SecuritiesMasterError, ServiceFailure
-from luigi_tasks.report import alert, metrics
+from luigi_tasks.report import alert, live, metrics
 from luigi_tasks.tasks import progress
 
 if TYPE_CHECKING:
@@ -128,8 +128,9 @@ def begin(task: PipelineTask) -> None:
     # What the parent has imported is free in a forked child. Forking is not the default everywhere.
     multiprocessing.set_start_method("fork", force=True)
     _this.alive = os.pipe()
-    progress.start(chosen.progress_seconds, chosen.tickers_per_minute)
     _this.page_shown = _make_folder(chosen.reports / RUN_ID) and page_url(RUN_ID) is not None
+    told = live.Live(chosen.reports / RUN_ID, embedded.url(chosen), ledger.run(RUN_ID) or {})
+    progress.start(chosen.progress_seconds, chosen.tickers_per_minute, told.tell)
     _end_on_signals()
     _drain_on_sigusr1()
     atexit.register(_end)

@@ -84,17 +84,19 @@ class _Shown:
 _shown = _Shown()
 
 
-def start(log_seconds: float, per_minute: Mapping[str, float]) -> None:
+def start(log_seconds: float, per_minute: Mapping[str, float], tell: Callable[[Callable[[], str]], object]) -> None:
     """To be called in Luigi's parent process before it forks; `log_seconds` are between two lines in a log.
 
-    For `per_minute` see Progress.
+    For `per_minute` see Progress. `tell` is called again and again, with what says the line.
     """
     _shown.pipe = os.pipe()
     _shown.progress = Progress(time.monotonic(), per_minute)
     live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     show = _show_live if live else logger.info
     seconds = _LIVE_SECONDS if live else log_seconds
-    _shown.thread = threading.Thread(target=_watch, args=(_shown.pipe[0], show, seconds), daemon=True, name="progress")
+    _shown.thread = threading.Thread(
+        target=_watch, args=(_shown.pipe[0], show, tell, seconds), daemon=True, name="progress"
+    )
     _shown.thread.start()
 
 
@@ -137,7 +139,9 @@ def _write(code: str) -> None:
             os.write(_shown.pipe[1], code.encode())
 
 
-def _watch(reader: int, show: Callable[[str], object], every: float) -> None:
+def _watch(
+    reader: int, show: Callable[[str], object], tell: Callable[[Callable[[], str]], object], every: float
+) -> None:
     shown, next_at = "", time.monotonic() + every
     while not _shown.ended.is_set():
         ready, _, _ = select.select([reader], [], [], 0.2)
@@ -145,6 +149,7 @@ def _watch(reader: int, show: Callable[[str], object], every: float) -> None:
             for code in os.read(reader, 65536).decode():
                 _shown.progress.hear(code)
         now = time.monotonic()
+        tell(lambda: _shown.progress.line(time.monotonic()))
         if now < next_at:
             continue
         next_at = now + every
