@@ -18,7 +18,7 @@ from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.database.text import storable
 from luigi_tasks.errors import InvalidData, SecuritiesMasterError, SecurityNotFound
 from luigi_tasks.targets.paths import file_name
-from luigi_tasks.tickers import problem_with
+from luigi_tasks.tickers import normalise, problem_with
 from tests.conftest import make_bars
 
 # Every code point there is, NUL and halves of surrogate pairs among them.
@@ -92,9 +92,9 @@ HOSTILE = [
     "A\0",
     "\0",
     "\ud800",
-    "A\n",
+    "A\nB",
     "",
-    "aapl",
+    "ａａｐｌ",
     "ＡＡＰＬ",
     "'; DROP TABLE ohlcv; --",
     "%s",
@@ -150,11 +150,13 @@ def test_any_other_grouping_is_just_text(emptied_url: str, grouping: str) -> Non
 @given(st.text(alphabet="AZ09.-=^&_a \n$'", min_size=1, max_size=34))
 def test_every_well_formed_ticker_can_have_a_row_and_a_file(emptied_url: str, text: str) -> None:
     client = YfinanceClient(emptied_url)
-    problem = problem_with(text)
+    ticker = normalise(text)
+    problem = problem_with(ticker)
     if problem is None:
         client.insert_security(text, [])
-        assert file_name(text)
-        assert client.get_security_id(text) >= 1
+        assert file_name(ticker)
+        assert client.get_security_id(text) == client.get_security_id(ticker) >= 1
+        assert text == ticker or text not in client.get_tickers()
     elif "dot" not in problem:
         # Of dots the table's own check says nothing.
         with pytest.raises(InvalidData):
