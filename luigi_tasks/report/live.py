@@ -62,12 +62,14 @@ class Live:
     def __init__(self, folder: Path, database_url: str, run: Mapping[str, Any]) -> None:
         """`run` is the run's row. To be made in the parent before it forks: what is connected then stays so, and no
         connection is begun in the midst of a fork. The engine is of its own, for a child inherits its locks as they
-        are."""
+        are. No table is asked for yet, which others may have locked."""
         self._path, self._run_id = folder / NAME, run["run_id"]
         self._engine = new_engine(database_url, statement_seconds=_LONGEST_QUERY)
         self._told = {**_of_run(run), "outcome": None, "steps": [], "tickers": [], "every": 0}
-        self._next = 0.0
-        self.tell(lambda: "")
+        with contextlib.suppress(SecuritiesMasterError), transaction(self._engine, "the run's progress") as connection:
+            connection.execute(sa.text("SELECT 1"))
+        self._next = time.monotonic() + _SECONDS
+        self._write("")
 
     def tell(self, line: Callable[[], str]) -> None:
         """Write the file if it is time; `line` says in words how far the run is. To be called now and then."""
@@ -76,9 +78,12 @@ class Live:
             return
         self._ask()
         self._next = time.monotonic() + max(_SECONDS, (time.monotonic() - began) / _SHARE)
+        self._write(line())
+
+    def _write(self, line: str) -> None:
         part = self._path.with_name(f".{NAME}.part")
         with contextlib.suppress(OSError):
-            part.write_text(json.dumps(self._told | {"line": line(), "told_at": _text(dt.datetime.now(dt.UTC))}))
+            part.write_text(json.dumps(self._told | {"line": line, "told_at": _text(dt.datetime.now(dt.UTC))}))
             part.replace(self._path)
 
     def _ask(self) -> None:

@@ -298,6 +298,9 @@ def test_the_page_of_a_run_follows_it_until_the_report_is_there(up: Workspace, p
     ledger.begin_run("run-1", "RunAll", {"date": "2024-03-15", "tickers": "AAA,BBB"})
     ledger.mark(Marker(Step("a", "InsertOhlcv", "run-1", "AAA", dt.date(2024, 3, 15)), 2510), 1.25)
     live = Live(path.parent, up.database_url, ledger.run("run-1") or {})
+    while "2510" not in path.with_name("run.json").read_text():
+        live.tell(lambda: "bars 1 of 2")
+        time.sleep(0.2)
     page.goto(f"{address(up)}/reports/run-1/report.html")
     assert page.locator("tbody tr", has_text="AAA").inner_text() == "AAA\tdone, 2,510, 1.2 s"
 

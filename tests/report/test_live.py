@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.report import live
 from tests.report.documents import document
@@ -50,6 +53,23 @@ def test_a_run_tells_of_itself_from_its_beginning(going: Going) -> None:
 
     assert (told["run_id"], told["task"], told["what"], told["as_of"]) == ("run-1", "RunAll", "the universe", str(DAY))
     assert (told["outcome"], told["steps"], told["tickers"], told["line"]) == (None, [], [], "")
+
+
+def test_a_table_that_is_locked_keeps_no_run_from_beginning(
+    database_url: str, tmp_path: Path, going: Going, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_LONGEST_QUERY", 3)
+    going.ledger.mark(Marker(going.step("DownloadOhlcv", "AAA"), 1))
+    with engine_for(database_url).connect() as connection:
+        connection.execute(sa.text("LOCK TABLE task_markers IN ACCESS EXCLUSIVE MODE"))
+        began = time.monotonic()
+        going.live = live.Live(tmp_path, database_url, {"run_id": "run-1", "task_family": "RunAll", "parameters": {},
+                                                        "started_at": "then"})  # fmt: skip
+        # It has not waited for the lock until the query was given up.
+        assert time.monotonic() - began < 3
+        assert (going.tell("here")["line"], going.told()["tickers"]) == ("here", [])
+
+    assert len(going.tell()["tickers"]) == 1
 
 
 def test_it_tells_what_came_of_each_ticker_those_that_failed_first(going: Going) -> None:
