@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,10 @@ from luigi_tasks import bars
 from luigi_tasks.database.engine import create_database
 from luigi_tasks.database.ledger import Ledger
 from tests.workspace import Workspace
+
+# How long an example takes says nothing of whether it is right; on a busy machine it is long.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _numbers = itertools.count(1)
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -121,12 +121,12 @@ class Workspace:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command of `run.sh`, such as up or status."""
         program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
-        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
+        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=240)
 
     def python(self, script: str) -> subprocess.CompletedProcess[str]:
         """A program of one line."""
         program = [str(BIN / "python"), "-c", script]
-        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=120)
+        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=240)
 
     def program(self, *arguments: str, task: str = "RunAll") -> list[str]:
         """The literal command of the README, for another task, too."""

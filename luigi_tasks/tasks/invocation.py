@@ -216,8 +216,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _this.parent:
         # A child that was forked a moment ago and still has its parent's handlers.
         os._exit(128 + number)
-    # The shell and the kernel both send it when a terminal ends; what is ignored stays so over the exec.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The shell and the kernel both send it when a terminal ends. What is blocked stays so over the exec; and a thread,
+    # which this may be, cannot have it ignored.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     module = "luigi_tasks.tasks.interrupted"
     # The pipe is closed by the exec, which is what ends the children.
     os.execv(sys.executable, [sys.executable, "-m", module, RUN_ID, str(number), *sys.argv[1:]])

@@ -140,7 +140,9 @@ def test_before_the_run_has_ended_its_page_waits_and_then_shows_the_ticker(up: W
 @pytest.mark.parametrize("which", ["started by hand", "of another store"])
 def test_a_luigid_that_does_not_show_this_runs_report_is_given_no_link(failing: Workspace, which: str) -> None:
     if which == "started by hand":
-        program = [str(BIN / "luigid"), "--address", "127.0.0.1", "--port", str(failing.port)]
+        # Not the state that a luigid of this folder may have left.
+        own = ["--port", str(failing.port), "--state-path", str(failing.folder / "state.pickle")]
+        program = [str(BIN / "luigid"), "--address", "127.0.0.1", *own]
         process = subprocess.Popen(program, cwd=REPOSITORY, env=failing.env(), stderr=subprocess.DEVNULL)
         (failing.store / "luigid").mkdir(parents=True)
         (failing.store / "luigid/pid").write_text(str(process.pid))
