@@ -10,6 +10,9 @@ from collections.abc import Container
 
 from luigi_tasks.errors import ConfigurationError
 
+NOTHING = "()"
+"""How a list of names that is empty is written; no ticker and no grouping can be called so."""
+
 LONGEST = 32
 """Characters. The longest symbols that Yahoo lists are option contracts, of 21."""
 

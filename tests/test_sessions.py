@@ -9,7 +9,7 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from luigi_tasks import sessions
@@ -224,7 +224,6 @@ def test_a_time_without_a_zone_is_refused(ask: Callable[[dt.datetime], object]) 
         ask(dt.datetime(2024, 5, 1, 12))  # noqa: DTZ001
 
 
-@settings(deadline=None)
 @given(SORTS, DAYS, DAYS, DAYS)
 def test_what_is_asked_for_in_two_parts_is_what_is_asked_for_at_once(
     name: str, one: dt.date, two: dt.date, three: dt.date
@@ -237,7 +236,6 @@ def test_what_is_asked_for_in_two_parts_is_what_is_asked_for_at_once(
     assert all(first <= found <= last for found in whole)
 
 
-@settings(deadline=None)
 @given(SORTS, DAYS, INSTANTS, INSTANTS)
 def test_what_is_over_stays_over_and_so_does_every_day_before(
     name: str, one: dt.date, now: dt.datetime, then: dt.datetime
@@ -249,7 +247,6 @@ def test_what_is_over_stays_over_and_so_does_every_day_before(
     assert sessions.over(name, one, now) <= sessions.over(name, before, now)
 
 
-@settings(deadline=None)
 @given(SORTS, INSTANTS)
 def test_the_last_session_is_over_and_the_next_is_not(name: str, now: dt.datetime) -> None:
     last = sessions.last_over(name, now)

@@ -16,16 +16,14 @@ import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for, transaction
 from luigi_tasks.database.ledger import WHOLE
-
-_NOTHING = "()"
-"""How RunAll's parameters write that no tickers, or no groupings, were named."""
+from luigi_tasks.tickers import NOTHING
 
 _PARAMETER = "coalesce(nullif(parameters ->> '{name}', ''), '{default}') = '{default}'"
 _UNIVERSE = " AND ".join(
     [
         "task_family = 'RunAll'",
-        _PARAMETER.format(name="tickers", default=_NOTHING),
-        _PARAMETER.format(name="groupings", default=_NOTHING),
+        _PARAMETER.format(name="tickers", default=NOTHING),
+        _PARAMETER.format(name="groupings", default=NOTHING),
         _PARAMETER.format(name="ticker_limit", default="0"),
     ]
 )
@@ -153,7 +151,7 @@ def failed_of(run: Mapping[str, Any]) -> set[str]:
 
 def is_of_universe(parameters: Mapping[str, Any]) -> bool:
     """Whether a RunAll with these parameters is over the configured universe."""
-    named = any(parameters.get(name) not in (None, "", _NOTHING) for name in ("tickers", "groupings"))
+    named = any(parameters.get(name) not in (None, "", NOTHING) for name in ("tickers", "groupings"))
     return not named and str(parameters.get("ticker_limit") or 0) == "0"
 
 

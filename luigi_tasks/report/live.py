@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from luigi_tasks.database.engine import new_engine, transaction
 from luigi_tasks.errors import SecuritiesMasterError
 from luigi_tasks.report.render import headline
+from luigi_tasks.tickers import NOTHING
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ _LONGEST_QUERY = 5
 _TICKERS = 500
 _LONGEST = 200
 _NAMED = 8
-_NOTHING = "()"
 
 _STEPS = """
     SELECT ticker, task_family, true AS done, rows, seconds, '' AS kind, '' AS reason, done_at AS at
@@ -119,16 +119,16 @@ def ended(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def what(parameters: Mapping[str, Any]) -> str:
     """Of which tickers a run is, in words."""
-    given = {name: str(parameters.get(name) or _NOTHING) for name in ("ticker", "tickers", "groupings")}
+    given = {name: str(parameters.get(name) or NOTHING) for name in ("ticker", "tickers", "groupings")}
     limit = str(parameters.get("ticker_limit") or "0")
     first = f", the first {limit}" if limit != "0" else ""
-    if given["ticker"] != _NOTHING:
+    if given["ticker"] != NOTHING:
         return given["ticker"]
-    if given["tickers"] != _NOTHING:
+    if given["tickers"] != NOTHING:
         names = given["tickers"].split(",")
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         return f"{', '.join(names[:_NAMED])}{more}{first}"
-    return ("the universe" if given["groupings"] == _NOTHING else given["groupings"].replace(",", ", ")) + first
+    return ("the universe" if given["groupings"] == NOTHING else given["groupings"].replace(",", ", ")) + first
 
 
 def _of_run(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,18 +12,15 @@ from luigi.parameter import ParameterVisibility
 from luigi_tasks import tickers
 from luigi_tasks.errors import ConfigurationError
 
-NOTHING = "()"
-"""How no texts at all are written; no ticker and no grouping can be called so."""
-
 
 class CommaSeparated(luigi.Parameter[tuple[str, ...]]):
     """A tuple of texts, on the command line separated by commas: AAPL,MSFT."""
 
     def parse(self, x: str) -> tuple[str, ...]:
-        return () if x == NOTHING else tickers.separated(x)
+        return () if x == tickers.NOTHING else tickers.separated(x)
 
     def serialize(self, x: Iterable[str]) -> str:
-        return ",".join(x) or NOTHING
+        return ",".join(x) or tickers.NOTHING
 
     def normalize(self, x: str | Iterable[str]) -> tuple[str, ...]:
         """From Python, too, "AAPL,MSFT" is what it is on the command line, and not its letters."""

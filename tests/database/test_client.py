@@ -86,7 +86,7 @@ def test_bars_come_back_value_for_value(client: YfinanceClient, database_url: st
     assert stored(database_url) == list(days.itertuples(index=False, name=None))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.floats(min_value=5e-324, max_value=1e308, allow_nan=False, allow_infinity=False),
     st.integers(min_value=0, max_value=2**63 - 1),

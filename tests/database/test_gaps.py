@@ -202,7 +202,7 @@ def test_notes_are_gone_with_the_callers_transaction(market: Market) -> None:
 STATES = st.sampled_from(["missing", "stored", "quarantined", "closed", "closed but stored"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(STATES, STATES), min_size=1, max_size=8))
 def test_any_two_runs_tell_of_every_session_what_became_of_it(market: Market, states: list[tuple[str, str]]) -> None:
     with market.engine.begin() as connection:

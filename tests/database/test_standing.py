@@ -345,7 +345,7 @@ def due_days(ticker: str, after: dt.date, interval: int, count: int) -> list[dt.
     return due
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TICKERS, DATES, INTERVALS)
 def test_every_ticker_is_due_once_in_each_interval(ticker: str, start: dt.date, interval: int) -> None:
     due = due_days(ticker, start, interval, 3 * interval)
@@ -354,7 +354,7 @@ def test_every_ticker_is_due_once_in_each_interval(ticker: str, start: dt.date, 
     assert {(later - earlier).days for earlier, later in pairwise(due)} == {interval}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TICKERS, DATES, INTERVALS, st.lists(st.integers(0, 60), max_size=10))
 def test_a_due_day_without_a_run_is_made_up_for_by_the_next_run(
     ticker: str, start: dt.date, interval: int, gaps: list[int]
@@ -367,13 +367,13 @@ def test_a_due_day_without_a_run_is_made_up_for_by_the_next_run(
         stored = day if missed else stored
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TICKERS, DATES, INTERVALS, st.integers(0, 500))
 def test_data_of_the_day_or_newer_is_fresh(ticker: str, as_of: dt.date, interval: int, newer: int) -> None:
     assert is_fresh(ticker, as_of + dt.timedelta(days=newer), as_of, interval) is True
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TICKERS, DATES, st.integers(1, 500))
 def test_an_interval_of_1_is_every_day(ticker: str, as_of: dt.date, older: int) -> None:
     assert is_fresh(ticker, as_of - dt.timedelta(days=older), as_of, 1) is False

@@ -35,7 +35,7 @@ def numerals(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_float=Decimal, parse_int=Decimal)
 
 
-ON_ONE_DATABASE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_ONE_DATABASE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(JSON)

@@ -144,7 +144,7 @@ def test_a_dividend_of_much_of_the_price_is_told_unless_the_price_falls(share: f
     number=st.integers(0, len(EX_DATES) - 1),
     seed=st.integers(0, 20),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_dividend_that_is_not_what_adjusted_close_steps_by_is_told(factor: float, number: int, seed: int) -> None:
     frame, row = paying(seed=seed), EX_DATES[number]
     frame.loc[row, "dividends"] *= factor
@@ -155,7 +155,7 @@ def test_a_dividend_that_is_not_what_adjusted_close_steps_by_is_told(factor: flo
 
 
 @given(row=st.integers(1, DAYS - 1).filter(lambda row: min(abs(row - day) for day in EX_DATES) > 8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_dividend_without_a_step_and_a_step_without_a_dividend_are_told(row: int) -> None:
     lone = paying()
     lone.loc[row, "dividends"] = 0.3

@@ -52,7 +52,7 @@ def test_what_is_as_it_should_be_is_not_repaired() -> None:
     twice=st.booleans(),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_prices_that_show_a_split_are_divided_by_it(ratio: float, row: int, twice: bool, seed: int) -> None:
     truth = paying(seed=seed)
     truth.loc[row, "dividends"] = 0.0
@@ -100,7 +100,7 @@ def test_a_split_listed_twice_is_not_mended(second: int) -> None:
     count=st.integers(1, 50),
     scaled=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_another_unit_is_mended_with_adjusted_closes_if_they_are_in_it(
     power: int, first: int, count: int, scaled: bool
 ) -> None:
@@ -272,7 +272,7 @@ def test_one_or_two_dividends_without_a_step_may_be_none(dividends: int) -> None
 
 
 @given(first=st.integers(0, DAYS - 2), count=st.integers(1, 500), below=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_missing_adjusted_closes_are_filled_from_the_next_known_ones(first: int, count: int, below: bool) -> None:
     truth = paying()
     frame = truth.copy()

@@ -44,7 +44,7 @@ def definition() -> Any:
 
 
 @pytest.mark.parametrize(("kind", "kwargs"), FORMS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(columns=st.tuples(COLUMN, COLUMN))
 def test_the_marked_rows_are_great_expectations_own(
     definition: Any, kind: str, kwargs: dict[str, Any], columns: tuple[list[float], list[float]]

@@ -37,7 +37,7 @@ def said(frame: pd.DataFrame, market_price: float | None = None) -> dict[str, li
     rows=st.sets(st.integers(1, DAYS - 2), min_size=1, max_size=30),
     seed=st.integers(0, 20),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scattered_bars_in_another_unit_are_found_and_no_others(power: int, rows: set[int], seed: int) -> None:
     frame = scaled(calm(seed), sorted(rows), power)
 
