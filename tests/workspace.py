@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,11 +42,31 @@ DATA = (
 )
 
 
+def _ports() -> Iterator[int]:
+    """Ports that the kernel gives to no outgoing connection, other ones in each worker of pytest-xdist, each once."""
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except FileNotFoundError:
+        low, high = 32_768, 65_535
+    # Not below 11,000: Chromium opens no page on some of those.
+    outside = [port for port in range(11_000, 65_536) if not low <= port <= high] or list(range(11_000, 65_536))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = outside[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    # Another pytest on this machine shall not go through them in the same order.
+    random.Random().shuffle(mine)
+    return iter(mine)
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on, nor is given by the kernel to somebody before it is bound."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port outside the kernel's own range is taken or was handed out before")
 
 
 class Workspace:
