@@ -39,9 +39,8 @@ class Campaign:
         self.too_late = self.reruns = 0
         possible = {"fill_disk": store.own_disk, "set_clock": store.own_clock}
         names = [name for name in ALL if possible.get(name, True)]
-        # Each as often as any other, in an order drawn at random.
-        self._deck = [names[place % len(names)] for place in range(len(names) * 50)]
-        self.draw.shuffle(self._deck)
+        # In rounds of all of them, each in an order drawn at random.
+        self._deck = [name for _ in range(50) for name in self.draw.sample(names, len(names))]
 
     def _undisturbed(self, date: str) -> Day:
         self.store.keep(date)

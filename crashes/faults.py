@@ -8,13 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import psutil
 
 from crashes.store import Store, Violation
 from luigi_tasks.database import embedded
-from luigi_tasks.tasks.invocation import ALREADY_RUNNING
+from luigi_tasks.run.lifecycle import ALREADY_RUNNING
 
 Fault: TypeAlias = Callable[[Store, subprocess.Popen[str], random.Random], None]
 
@@ -42,6 +43,19 @@ def kill_child(store: Store, run: subprocess.Popen[str], draw: random.Random) ->
     if children:
         with contextlib.suppress(psutil.NoSuchProcess):
             draw.choice(children).kill()
+
+
+def stop_child(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGSTOP to one of its other processes, which from then on hears nothing, not even that its time is over."""
+    children = [process for process in store.processes() if process.pid != run.pid]
+    if children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            draw.choice(children).suspend()
+
+
+def hang_up(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """SIGHUP, as where a terminal ends."""
+    run.send_signal(signal.SIGHUP)
 
 
 def kill_all(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
@@ -72,13 +86,25 @@ def kill_postgres(store: Store, run: subprocess.Popen[str], draw: random.Random)
 
 def stop_postgres_at_once(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
     """`pg_ctl stop -m immediate`: no checkpoint, as with a power cut; started again within two seconds."""
-    program = str(embedded.psql().with_name("pg_ctl"))
-    owner = store.postgres.username()
-    command = [program, "-D", str(store.var / "postgres"), "-m", "immediate", "-w", "stop"]
-    as_owner = command if owner == psutil.Process().username() else ["setpriv", f"--reuid={owner}", "--", *command]
-    subprocess.run(as_owner, capture_output=True, check=True)
+    stop_postgres(store.var / "postgres", "immediate")
     time.sleep(draw.uniform(0, 2))
     store.up()
+
+
+def restart_postgres(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
+    """`pg_ctl stop -m fast`, as for an upgrade; started again two seconds later."""
+    stop_postgres(store.var / "postgres", "fast")
+    time.sleep(2)
+    store.up()
+
+
+def stop_postgres(folder: Path, mode: str) -> None:
+    """`pg_ctl stop` of an embedded server, by its owner."""
+    program = str(embedded.psql().with_name("pg_ctl"))
+    owner = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0])).username()
+    command = [program, "-D", str(folder), "-m", mode, "-w", "stop"]
+    as_owner = command if owner == psutil.Process().username() else ["setpriv", f"--reuid={owner}", "--", *command]
+    subprocess.run(as_owner, capture_output=True, check=True)
 
 
 def fill_disk(store: Store, run: subprocess.Popen[str], draw: random.Random) -> None:
@@ -119,10 +145,13 @@ ALL: dict[str, Fault] = {
         terminate,
         interrupt,
         kill_child,
+        stop_child,
+        hang_up,
         kill_all,
         kill_luigid,
         kill_postgres,
         stop_postgres_at_once,
+        restart_postgres,
         fill_disk,
         drain,
         start_again,

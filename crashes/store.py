@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from crashes.days import FIRST, TICKERS, served
 from luigi_tasks.database import backup, embedded
-from tests.workspace import Finished, Workspace
+from luigi_tasks.database.schema import securities
+from tests.workspace import Finished, Workspace, stored_columns
 from tests.yahoo.server import LoopbackYahoo
 
 Tables: TypeAlias = dict[str, list[Any]]
@@ -29,6 +30,7 @@ _CLOCK = struct.Struct("=q")
 _ENDS_SECONDS = 180
 _GONE_SECONDS = 15
 
+_COMPANY_AS_OF = 1 + [column.name for column in stored_columns(securities)].index("company_as_of")
 # What is written in one transaction with the marker of a ticker's step, by the tables' names.
 _OF_ONE_TRANSACTION = {
     "InsertOhlcv": ("securities", "ohlcv", "ohlcv_revisions", "quarantined_bars", "missing_sessions"),
@@ -91,7 +93,15 @@ class Store:
         self._yahoo, self._folder, self.date = yahoo, folder, FIRST
         self.workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(TICKERS)}]}}\n")
         self.workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0", first_pause="0.2", longest_pause="1")
-        self.workspace.set("Batches", size="4")
+        self.workspace.set("Groups", size="4")
+        # A process that is stopped costs what the steps of its ticker may take together, and this patience.
+        self.workspace.set("Yahoo", patience="10", outage_patience="10")
+        for family in ("RegisterSecurity", "DownloadOhlcv", "ValidateOhlcv", "InsertOhlcv"):
+            self.workspace.set(family, time_limit="5")
+        for family in ("DownloadMetadata", "InsertMetadata"):
+            self.workspace.set(family, time_limit="8")
+        for family in ("GetTickers", "ValidateTickers", "RecordUniverse", "CheckSource", "RunAll", "TickerGroup"):
+            self.workspace.set(family, time_limit="20")
         self.up()
 
     @property
@@ -260,6 +270,8 @@ class Store:
 
 
 def _rows(tables: Tables, name: str, ticker: str) -> list[Any]:
-    """What a table has of a ticker. To be registered is no part of having bars."""
+    """What a table has of a ticker. To be registered is no part of having bars; nor when the company was asked for."""
     of_it = [row for row in tables[name] if row[0] == ticker]
-    return [row for row in of_it if name != "securities" or any(row[1:])]
+    if name != "securities":
+        return of_it
+    return [row for row in ((*row[:_COMPANY_AS_OF], *row[_COMPANY_AS_OF + 1 :]) for row in of_it) if any(row[1:])]

@@ -29,11 +29,11 @@ from luigi_tasks.cli import comparing
 from luigi_tasks.database import embedded, schema
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.errors import SecuritiesMasterError, TimedOut, TransientError
+from luigi_tasks.errors import SecuritiesMasterError, TransientError
 from luigi_tasks.report import findings
 from luigi_tasks.report.collect import KINDS
+from luigi_tasks.run import lifecycle
 from luigi_tasks.targets.files import FileTarget
-from luigi_tasks.tasks import invocation
 from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily, today
 
 FOLDER = Path(__file__).parent / "reference"
@@ -50,7 +50,7 @@ _TYPES = {
 }
 _LUIGIS = ("core", "resources", "worker", "scheduler")
 _OWN = ("attempts", "time_limit", "priority")
-_SAMPLE = {"ticker": "AAPL", "run_id": "RUN", "universe": "DIGEST", "first": 0, "size": 10}
+_SAMPLE = {"kind": "ohlcv", "ticker": "AAPL", "run_id": "RUN", "universe": "DIGEST", "first": 0, "size": 10}
 _DATE = dt.date(2026, 11, 20)
 
 
@@ -226,7 +226,6 @@ def _errors() -> Iterator[str]:
         "again by itself, `attempts` times."
     )
     known: dict[str, type[BaseException]] = {error.kind: error for error in _every(SecuritiesMasterError)}
-    known[TimedOut.kind] = TimedOut
     yield _table(
         ("kind", "what happened", "", "what to do"),
         (
@@ -247,18 +246,18 @@ def _errors() -> Iterator[str]:
         (
             ("0", "all that was asked for is stored"),
             (
-                f"{invocation.ALREADY_RUNNING}",
+                f"{lifecycle.ALREADY_RUNNING}",
                 "another run is going on at the same luigid, or the same one at the same database",
             ),
             (f"{codes['missing_data']}", "something that no task makes is not there"),
             (f"{codes['not_run']}", "luigid let some tasks wait for ever; run again"),
             (f"{codes['task_failed']}", "something failed; the report says what"),
             (
-                f"{invocation.CANNOT_BEGIN}",
+                f"{lifecycle.CANNOT_BEGIN}",
                 "the run could not begin: an option, a setting, the database, luigid",
             ),
             (f"{codes['unhandled_exception']}", "the same, of what nobody foresaw"),
-            (f"{invocation.REPORT_FAILED}", "the report could not be written"),
+            (f"{lifecycle.REPORT_FAILED}", "the report could not be written"),
             (
                 "129, 130, 143",
                 "ended by the end of its terminal (SIGHUP; `nohup` prevents that), by Ctrl-C, by SIGTERM",

@@ -6,8 +6,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from luigi_tasks.tasks import command_line
-from luigi_tasks.tasks import outcomes as outcomes
+from luigi_tasks import command_line
+from luigi_tasks import event_handlers as event_handlers
+from luigi_tasks.run import lifecycle
+from luigi_tasks.tasks import generate_report
 from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -15,8 +17,8 @@ from luigi_tasks.tasks.generate_report import GenerateReport
 from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.metadata_batch import MetadataBatch
-from luigi_tasks.tasks.ohlcv_batch import OhlcvBatch
+from luigi_tasks.tasks.metadata_pipeline import MetadataPipeline
+from luigi_tasks.tasks.ohlcv_pipeline import OhlcvPipeline
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
@@ -37,8 +39,8 @@ __all__ = [
     "GetTickers",
     "InsertMetadata",
     "InsertOhlcv",
-    "MetadataBatch",
-    "OhlcvBatch",
+    "MetadataPipeline",
+    "OhlcvPipeline",
     "RegisterSecurity",
     "RunAll",
     "TickerPipeline",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 
+lifecycle.report_with(generate_report.at_end)
 # All tasks are known here, and Luigi has not looked at its options yet.
 command_line.check_program()
 

@@ -199,16 +199,3 @@ class StepFailed(TerminalError):
     """A task has failed since a step within it has; why is on record with that step, and told."""
 
     kind = "step_failed"
-
-
-class TimedOut(BaseException):
-    """A step took longer than its time limit. No Exception: nothing may take it for a failure of what it interrupts."""
-
-    kind: ClassVar[str] = "timed_out"
-
-    def __init__(self, subject: str, seconds: float) -> None:
-        super().__init__(subject, seconds)
-        self.subject, self.seconds = subject, seconds
-
-    def __str__(self) -> str:
-        return f"{self.subject}: stopped after {self.seconds:.0f} s, its time_limit in luigi.cfg"

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 from pathlib import Path
 
-from luigi_tasks.errors import SecuritiesMasterError, StepFailed, TimedOut
+from luigi_tasks.errors import SecuritiesMasterError, StepFailed
 
 FOLDER = Path("logs")
 
@@ -19,7 +19,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         error = _error(record)
-        if not isinstance(error, (SecuritiesMasterError, TimedOut)):
+        if not isinstance(error, SecuritiesMasterError):
             return super().format(record)
         # Luigi's own message is about processes and workers; which task and why is in the error.
         return f"{record.levelname.lower()}: {error.kind}: {error}"

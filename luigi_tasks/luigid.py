@@ -1,4 +1,5 @@
-"""Luigi's luigid, which shows the runs and their reports, too, so that its page can link to them.
+"""Luigi's luigid, which shows the runs and their reports, too, so that its page can link to them, and takes many calls
+by one request.
 
 `services.Luigid` starts it, as a file and not as a module of this package: nothing of the package is needed, and its
 imports would cost luigid memory for as long as it lives.
@@ -63,6 +64,24 @@ class _Sandboxed(tornado.web.RequestHandler):
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-cache")
+
+
+class Calls(tornado.web.RequestHandler):
+    """Several calls of the scheduler's own methods by one request: a run shows on luigid what became of many steps.
+
+    Each costs Luigi's API a request of its own, and that more than the call.
+    """
+
+    _METHODS = frozenset({"add_task", "add_worker", "ping", "set_task_status_message"})
+
+    def initialize(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def post(self) -> None:
+        for method, arguments in json.loads(self.request.body):
+            if method not in self._METHODS:
+                raise tornado.web.HTTPError(400)
+            getattr(self._scheduler, method)(**arguments)
 
 
 class Runs(_Sandboxed):
@@ -235,7 +254,8 @@ def main() -> None:
         made: tornado.web.Application = of_luigi(scheduler)
         served = {"path": os.path.abspath(own.reports), "default_filename": _PAGE}
         runs = {"path": served["path"]}
-        made.add_handlers(".*", [("/reports/?", Runs, runs), ("/reports/(.*)", Reports, served)])
+        calls = ("/calls", Calls, {"scheduler": scheduler})
+        made.add_handlers(".*", [("/reports/?", Runs, runs), ("/reports/(.*)", Reports, served), calls])
         return made
 
     luigi.server.app = app

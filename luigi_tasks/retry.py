@@ -1,4 +1,4 @@
-"""Trying again, in one way everywhere: exponential back-off with full jitter, for transient failures only."""
+"""Trying again, in one way everywhere: exponential back-off with jitter, for transient failures only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Result = TypeVar("Result")
 def call(function: Callable[[], Result], *, attempts: int, first_wait: float, longest_wait: float) -> Result:
     """What `function()` returns, called up to `attempts` times while it raises a TransientError.
 
-    Waits are drawn from 0 to `first_wait`, then 0 to twice that, and so on up to `longest_wait` (seconds): "full
-    jitter", so that many processes that failed together do not come back together. The last error is raised as
-    it is; any other error at once.
+    Waits are drawn from a half of `first_wait` to all of it, then from twice that, and so on up to `longest_wait`
+    (seconds): "equal jitter", so that many processes that failed together do not come back together, and none of them
+    has used up its attempts before a server is there again. The last error is raised as it is; any other error at once.
     """
 
     def say(state: tenacity.RetryCallState) -> None:
@@ -30,7 +30,8 @@ def call(function: Callable[[], Result], *, attempts: int, first_wait: float, lo
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),
         stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_random_exponential(multiplier=first_wait, max=longest_wait),
+        wait=tenacity.wait_exponential(multiplier=first_wait / 2, max=longest_wait / 2)
+        + tenacity.wait_random_exponential(multiplier=first_wait / 2, max=longest_wait / 2),
         before_sleep=say,
         reraise=True,
     )

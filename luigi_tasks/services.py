@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
+import json
 import logging
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
+_ASK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Luigid:
         return True
 
     def start(self) -> None:
-        """Start it if it is not running.
+        """Start it if none is running there; one that is somebody else's is used, and what it lacks is told.
 
         Raises:
             ConfigurationError: other machines could reach it, and nobody has said that they may.
@@ -89,11 +94,16 @@ class Luigid:
         if self.process() is not None and self.answers():
             return
         if self.answers():
-            raise ServiceFailure(
-                f"port {self.port} on {self.host}",
-                "is taken by another program",
-                "Stop that, or set scheduler_port in luigi.cfg to a free one.",
-            )
+            lacking = self.lacking()
+            if lacking is None:
+                raise ServiceFailure(
+                    f"port {self.port} on {self.host}",
+                    "is taken by another program",
+                    "Stop that, or set scheduler_port in luigi.cfg to a free one.",
+                )
+            for words in lacking:
+                logger.warning("warning: the luigid at %s is not ours, and %s", self.url, words)
+            return
         self.root.mkdir(parents=True, exist_ok=True)
         command = [
             # -P: what stands beside it is no module to it.
@@ -118,6 +128,24 @@ class Luigid:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServiceFailure("luigid", "does not start", f"See {self.log}.")
             time.sleep(0.1)
+
+    def lacking(self) -> list[str] | None:
+        """What the luigid that answers there has not, of what a run wants, in words; None: it is no luigid."""
+        try:
+            asked = f"{self.url}/api/resource_list?data=%7B%7D"
+            with urllib.request.urlopen(asked, timeout=_ASK_SECONDS) as answer:  # noqa: S310
+                known = {resource["name"] for resource in json.load(answer)["response"]}
+            with urllib.request.urlopen(f"{self.url}/reports/", timeout=_ASK_SECONDS):  # noqa: S310
+                shows_reports = True
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.NOT_FOUND or "/reports/" not in error.url:
+                return None
+            shows_reports = False
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return None
+        wanted = [name for name in dict(luigi.configuration.get_config().items("resources")) if name not in known]
+        found = [f"does not know [resources] {name}: one ticker at a time is worked on" for name in wanted]
+        return found if shows_reports else [*found, "shows no reports: its page does not link to them"]
 
     def _check_who_may_come(self) -> None:
         subject = f"scheduler_host {self.host!r} in luigi.cfg"
@@ -164,7 +192,6 @@ def up(settings: Settings) -> dict[str, str]:
     """Start what is not running; returns {service: where it is}. Raises ServiceFailure."""
     try:
         settings.root.mkdir(parents=True, exist_ok=True)
-        (settings.root / "locks").mkdir(exist_ok=True)
     except OSError as error:
         raise ServiceFailure(
             str(settings.root), f"cannot be written ({error.strerror})", "Check permissions."

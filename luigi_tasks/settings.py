@@ -146,10 +146,10 @@ class Retry(luigi.Config):
     longest_wait: float = luigi.FloatParameter(default=60.0, description="seconds that no wait exceeds")
 
 
-class Batches(luigi.Config):
-    """How RunAll divides the tickers."""
+class Groups(luigi.Config):
+    """How many tickers RunAll has luigid know at a time."""
 
-    size: int = luigi.IntParameter(default=10, description="tickers that one process takes one after another")
+    size: int = luigi.IntParameter(default=40, description="tickers that luigid is told of at once")
 
 
 class Progress(luigi.Config):
@@ -219,7 +219,7 @@ class Settings:
     luigid_public: bool
     first_wait: float
     longest_wait: float
-    batch_size: int
+    group_size: int
     progress_seconds: float
     metrics_file: Path | None
 
@@ -251,9 +251,9 @@ def load() -> Settings:
         ConfigurationError: a value is out of its range, or the file with the database's URL is open to others.
     """
     store, universe, market, quality = _read(Store), _read(Universe), _read(Market), _read(Quality)
-    retry, batches, company, history, retirement = (
+    retry, groups, company, history, retirement = (
         _read(Retry),
-        _read(Batches),
+        _read(Groups),
         _read(Company),
         _read(History),
         _read(Retirement),
@@ -267,8 +267,8 @@ def load() -> Settings:
         raise ConfigurationError("[Market] name", f"{market.name!r} cannot name a folder", "Use letters, digits, . _ -")
     if not 0 < progress.log_seconds < float("inf"):
         raise ConfigurationError("[Progress] log_seconds", f"{progress.log_seconds} is not a positive number")
-    if batches.size < 1:
-        raise ConfigurationError("[Batches] size", f"{batches.size} is not a positive number")
+    if groups.size < 1:
+        raise ConfigurationError("[Groups] size", f"{groups.size} is not a positive number")
     for section, name, number in (
         ("Company", "refresh_days", company.refresh_days),
         ("History", "overlap_sessions", history.overlap_sessions),
@@ -300,7 +300,7 @@ def load() -> Settings:
         luigid_public=_read(Luigid).allow_public,
         first_wait=retry.first_wait,
         longest_wait=retry.longest_wait,
-        batch_size=batches.size,
+        group_size=groups.size,
         progress_seconds=progress.log_seconds,
         metrics_file=Path(metrics.textfile).absolute() if metrics.textfile else None,
     )

@@ -1,4 +1,4 @@
-"""The steps of one ticker after another in a process of their own, as a batch does them, without Luigi's scheduler."""
+"""The steps of one ticker after another in a process of their own, as a run does them, without Luigi's scheduler."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from tests.workspace import BIN, REPOSITORY, Workspace
 # Each line it reads is a ticker; it does that ticker's steps and writes a line.
 _PROGRAM = """
 import datetime as dt, sys
-from luigi_tasks import InsertMetadata, InsertOhlcv
+from luigi_tasks import MetadataPipeline, OhlcvPipeline
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.tasks import ticker_batch
+from luigi_tasks.errors import StepFailed
+from luigi_tasks.run import inline_runner
 from luigi_tasks.tasks.base import database_url
 Ledger(database_url()).migrate()
 day = dt.date.fromisoformat(sys.argv[1])
 for line in sys.stdin:
-    for family in (InsertOhlcv, InsertMetadata):
-        ticker_batch.work([family(ticker=line.strip(), date=day, years_back=1)])
+    for family in (OhlcvPipeline, MetadataPipeline):
+        try:
+            inline_runner.run(family(ticker=line.strip(), date=day, years_back=1))
+        except StepFailed:
+            pass
     print("done", flush=True)
 """
 

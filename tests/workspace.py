@@ -82,9 +82,10 @@ class Workspace:
         self.sections: dict[str, dict[str, str]] = {
             "core": {
                 "scheduler_port": str(self.port),
-                "lock_pid_dir": str(folder / "locks"),
                 "rpc_retry_attempts": "3",
             },
+            # A run that does not end by itself when nothing is left to do does not end in time.
+            "worker": {"max_keep_alive_idle_duration": "1 hour"},
             "Store": {"root": str(folder / "var")},
             "Universe": {"file": str(self.universe)},
             # Pages that few tests look at; see `with_data_docs`.
@@ -200,7 +201,7 @@ class Workspace:
         found = {}
         with engine_for(self.database_url).begin() as connection:
             for table in DATA:
-                columns = [securities.c.ticker, *(column for column in table.c if not _names_or_times(column))]
+                columns = [securities.c.ticker, *stored_columns(table)]
                 query = sa.select(*columns).order_by(*columns)
                 if table is not securities:
                     query = query.join_from(table, securities, table.c.security_id == securities.c.security_id)
@@ -208,8 +209,10 @@ class Workspace:
         return found
 
 
-def _names_or_times(column: sa.Column[Any]) -> bool:
-    return column.name in ("ticker", "security_id", "revision_id") or isinstance(column.type, sa.DateTime)
+def stored_columns(table: sa.Table) -> list[sa.Column[Any]]:
+    """Those that are data: neither names and numbers of the row, nor times."""
+    names = ("ticker", "security_id", "revision_id")
+    return [column for column in table.c if column.name not in names and not isinstance(column.type, sa.DateTime)]
 
 
 class Finished:

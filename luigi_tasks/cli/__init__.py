@@ -129,8 +129,8 @@ def late(hours: float) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments: tuple[str, ...]) -> None:
     """Say what a run with the same options would do; nothing is asked of Yahoo."""
-    from luigi_tasks.tasks import command_line
-    from luigi_tasks.tasks import plan as planning
+    from luigi_tasks import command_line
+    from luigi_tasks import plan as planning
     from luigi_tasks.tasks.run_all import RunAll
 
     # The arguments may hold settings, too. Nothing but reading them may happen in here: it is where a run begins.

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from luigi_tasks import services, settings
-from luigi_tasks.database import embedded
+from luigi_tasks.database import embedded, presence
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import SecuritiesMasterError
-from luigi_tasks.tasks import invocation
+from luigi_tasks.run import luigid_client
 
 _RUNS = 10
 
@@ -31,7 +31,7 @@ def status() -> None:
         click.echo("last run: none yet")
         return
     runs = ledger.runs_before(run_id, _RUNS)
-    running = runs[0]["outcome"] is None and services.Luigid.configured(chosen).answers() and invocation.is_going_on()
+    running = runs[0]["outcome"] is None and presence.is_going_on(embedded.url(chosen), run_id)
     _last_run(ledger, runs[0], running)
     _history(runs, running)
 
@@ -44,7 +44,7 @@ def _last_run(ledger: Ledger, run: dict[str, Any], running: bool) -> None:
         click.echo(
             f"  running for {since:,.0f} s; http://{services.Luigid.configured(settings.load()).url[7:]} shows more"
         )
-    if page := invocation.page_url(run["run_id"]):
+    if page := luigid_client.page_url(run["run_id"]):
         click.echo(f"  report: {page}")
     counts = ledger.steps_of(run["run_id"])
     if counts:

@@ -144,11 +144,11 @@ class Ledger:
         with transaction(self._engine, marker.step.task_id) as connection:
             write_marker(connection, marker, seconds)
 
-    def time(self, task_id: str, seconds: float) -> None:
-        """Add to a marker how long its step took."""
+    def time(self, task_id: str, seconds: float) -> int:
+        """Add to a marker how long its step took; returns how many rows the step left behind, 0 without a marker."""
         change = sa.update(task_markers).where(task_markers.c.task_id == task_id).values(seconds=seconds)
         with transaction(self._engine, task_id) as connection:
-            connection.execute(change)
+            return connection.scalar(change.returning(task_markers.c.rows)) or 0
 
     def fail(self, step: Step, kind: str, reason: str) -> None:
         """Keep that a step failed; failures are never overwritten."""

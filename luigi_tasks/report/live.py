@@ -33,6 +33,7 @@ _TICKERS = 500
 _LONGEST = 200
 _NAMED = 8
 
+_RUN = "SELECT run_id, task_family, parameters, started_at FROM runs WHERE run_id = :run_id"
 _STEPS = """
     SELECT ticker, task_family, true AS done, rows, seconds, '' AS kind, '' AS reason, done_at AS at
     FROM task_markers WHERE run_id = :run_id AND ticker IS NOT NULL
@@ -59,26 +60,26 @@ _LATEST = f"""
 class Live:
     """Tells of one run that goes on. A file or database that is out of reach costs the page, and nothing else."""
 
-    def __init__(self, folder: Path, database_url: str, run: Mapping[str, Any]) -> None:
-        """`run` is the run's row. To be made in the parent before it forks: what is connected then stays so, and no
-        connection is begun in the midst of a fork. The engine is of its own, for a child inherits its locks as they
-        are. No table is asked for yet, which others may have locked."""
-        self._path, self._run_id = folder / NAME, run["run_id"]
+    def __init__(self, folder: Path, database_url: str, run_id: str) -> None:
+        """`folder` is there once it is a run. To be made in the parent before it forks: what is connected then stays
+        so, and no connection is begun in the midst of a fork. The engine is of its own, for a child inherits its locks
+        as they are. No table is asked for yet, which others may have locked."""
+        self._path, self._run_id = folder / NAME, run_id
         self._engine = new_engine(database_url, statement_seconds=_LONGEST_QUERY)
-        self._told = {**_of_run(run), "outcome": None, "steps": [], "tickers": [], "every": 0}
+        self._told: dict[str, Any] = {}
         with contextlib.suppress(SecuritiesMasterError), transaction(self._engine, "the run's progress") as connection:
             connection.execute(sa.text("SELECT 1"))
-        self._next = time.monotonic() + _SECONDS
-        self._write("")
+        self._next = 0.0
 
     def tell(self, line: Callable[[], str]) -> None:
         """Write the file if it is time; `line` says in words how far the run is. To be called now and then."""
         began = time.monotonic()
-        if began < self._next:
+        if began < self._next or not self._path.parent.is_dir():
             return
         self._ask()
         self._next = time.monotonic() + max(_SECONDS, (time.monotonic() - began) / _SHARE)
-        self._write(line())
+        if self._told:
+            self._write(line())
 
     def _write(self, line: str) -> None:
         part = self._path.with_name(f".{NAME}.part")
@@ -90,6 +91,8 @@ class Live:
         values = {"run_id": self._run_id, "longest": _LONGEST}
         try:
             with transaction(self._engine, "the run's progress") as connection:
+                if not self._told and (run := connection.execute(sa.text(_RUN), values).mappings().one_or_none()):
+                    self._told = {**_of_run(dict(run)), "outcome": None, "steps": [], "tickers": [], "every": 0}
                 counts = connection.execute(sa.text(_COUNTS), values).all()
                 rows = connection.execute(sa.text(_LATEST), values | {"tickers": _TICKERS}).all()
         except SecuritiesMasterError as error:

@@ -7,7 +7,7 @@ import html
 import traceback
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import luigi
 
@@ -16,10 +16,10 @@ from luigi_tasks.database import embedded
 from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
+from luigi_tasks.run import lifecycle, messages
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import BarsTarget, ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
-from luigi_tasks.tasks import invocation
 from luigi_tasks.tasks.parameters import AsOf, CommaSeparated, Count, Full, OfFamily, Ticker, latest_today, today
 from luigi_tasks.tickers import checked
 
@@ -38,6 +38,10 @@ class PipelineTask(luigi.Task):
     date: dt.date = AsOf(default=today(), description="as-of date: the last day wanted (default today)")
     time_limit: int = OfFamily(default=600, description="seconds before it is stopped")
     priority: int = OfFamily(default=0, description="higher runs first")
+    attempts: int = OfFamily(default=6, description="tries at what is transient")
+
+    is_run: ClassVar[bool] = False
+    """Whether doing it is a run, with a row, a page and a report."""
 
     @property
     def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
@@ -55,8 +59,16 @@ class PipelineTask(luigi.Task):
         return family(**(known | kwargs))
 
     def complete(self) -> bool:
-        invocation.begin(self)
-        return bool(super().complete())
+        """Asked again where the database is away for a moment: "I cannot tell" is neither yes nor no."""
+        lifecycle.begin(self)
+        return self.with_retries(lambda: bool(super(PipelineTask, self).complete()))
+
+    def with_retries(self, function: Callable[[], Result]) -> Result:
+        """What the function returns, tried `attempts` times while it fails for a transient reason."""
+        waits = settings.load()
+        return retry.call(
+            function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
+        )
 
     def check_parameters(self) -> None:
         """Raise ConfigurationError for parameters that no run can use; called once, before anything else."""
@@ -69,7 +81,7 @@ class PipelineTask(luigi.Task):
 
     def step(self) -> Step:
         """This task, as the ledger names it."""
-        return Step(self.task_id, self.task_family, invocation.RUN_ID, getattr(self, "ticker", None), self.date)
+        return Step(self.task_id, self.task_family, lifecycle.RUN_ID, getattr(self, "ticker", None), self.date)
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
         """How many rows the finished task left behind, and what the report should know of it."""
@@ -77,15 +89,7 @@ class PipelineTask(luigi.Task):
 
     def say(self, words: str) -> None:
         """Show words of our own on luigid's page; it shows them as HTML, so text from elsewhere has no place here."""
-        reporter = getattr(self, "set_status_message", None)
-        if callable(reporter):
-            reporter(words)
-
-    def link_report(self) -> None:
-        """Have luigid's page link to the run's report, while this task runs."""
-        link, reporter = invocation.page_link(), getattr(self, "set_tracking_url", None)
-        if link is not None and callable(reporter):
-            reporter(link)
+        messages.send(kind="words", task_id=self.task_id, words=words)
 
     def on_failure(self, exception: BaseException) -> str:
         """What luigid's page shows as the error."""
@@ -104,26 +108,15 @@ class AskingTask(PipelineTask):
         return self.time_limit + round(waiting)
 
 
-class RetryingTask(PipelineTask):
-    """A task that tries again by itself what fails for a transient reason."""
-
-    attempts: int = OfFamily(default=4, description="tries at what is transient")
-
-    def with_retries(self, function: Callable[[], Result]) -> Result:
-        """What the function returns, tried `attempts` times while it fails for a transient reason."""
-        waits = settings.load()
-        return retry.call(
-            function, attempts=self.attempts, first_wait=waits.first_wait, longest_wait=waits.longest_wait
-        )
-
-
-class TickerTask(RetryingTask):
+class TickerTask(PipelineTask):
     """One step of one ticker."""
 
     ticker: str = Ticker(description="as Yahoo writes it: AAPL, BRK-B, ^GSPC, 0700.HK")
     years_back: int = Count(default=10, description="years of bars before the as-of date")
     groupings: tuple[str, ...] = CommaSeparated(default=(), significant=False, description="sets that list the ticker")
     priority: int = OfFamily(default=10, description="higher runs first")
+
+    is_run = True
 
     def check_parameters(self) -> None:
         super().check_parameters()
@@ -143,7 +136,7 @@ class HistoryTask(TickerTask):
     def bars_target(self, kind: str) -> ParquetTarget:
         """The file of these bars: `kind` is raw_bars, valid_bars or quarantine."""
         path = paths.bars(settings.load().store, kind, self.date, self.years_back, self.ticker, full=self.full)
-        return ParquetTarget(path) if kind == "quarantine" else BarsTarget(path, invocation.moment())
+        return ParquetTarget(path) if kind == "quarantine" else BarsTarget(path, lifecycle.moment())
 
 
 class MarkedTask(TickerTask):
@@ -195,7 +188,7 @@ def source() -> MarketDataSource:
 
 def budget() -> PostgresBudget:
     """The request budget that all processes share."""
-    return PostgresBudget(database_url(), settings.load().pace, invocation.RUN_ID)
+    return PostgresBudget(database_url(), settings.load().pace, lifecycle.RUN_ID)
 
 
 def client() -> YfinanceClient:

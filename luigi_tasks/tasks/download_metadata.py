@@ -23,7 +23,6 @@ class DownloadMetadata(AskingTask, TickerTask):
         market = source()
         answer = self.with_retries(lambda: market.metadata(self.ticker))
         self.output().write(answer)
-        self.say(f"{len(answer)} fields")
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
         return 1, {}

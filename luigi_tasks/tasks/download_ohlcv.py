@@ -50,7 +50,6 @@ class DownloadOhlcv(AskingTask, HistoryTask):
         if bars is None:
             raise NoBars(self.ticker, f"has no bars from {start} to {self.date}")
         self.output().write(bars)
-        self.say(f"{len(bars):,} bars")
 
     def _ask(self, days: Span, zone: str | None) -> DataFrame | None:
         scraper = pipeline()

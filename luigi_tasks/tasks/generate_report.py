@@ -1,4 +1,4 @@
-"""GenerateReport: what came of a run. Every invocation ends with it; by name it writes an earlier run's again."""
+"""GenerateReport: what came of a run. Every run ends with it; by name it writes an earlier run's again."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from luigi_tasks.database.engine import shown
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.errors import ConfigurationError, DownTooLong, SecuritiesMasterError, ThrottledTooLong
 from luigi_tasks.report import collect, live, render, trends
+from luigi_tasks.run import luigid_client
+from luigi_tasks.run.inline_runner import with_requirements
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import FileTarget, JsonTarget
-from luigi_tasks.tasks import data_docs, invocation
+from luigi_tasks.tasks import data_docs
 from luigi_tasks.tasks.base import HistoryTask, TickerTask, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.due import already, pipelines, resting_tickers, task_ids
 from luigi_tasks.tasks.get_tickers import UNIVERSE
-from luigi_tasks.tasks.in_process import with_requirements
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import TickerBatch, already, pipelines, resting_tickers, task_ids
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_ohlcv import ValidateOhlcv
 
@@ -167,6 +168,14 @@ class GenerateReport(luigi.Task):
         return outcome
 
 
+def at_end(run_id: str, interrupted_by: str) -> tuple[dict[str, Any], Path]:
+    """Write the report of a run that ends now, by this signal or by none; what it says, and where its page is."""
+    report = GenerateReport(run_id=run_id, ends_now=True, interrupted_by=interrupted_by)
+    report.run()
+    written, page = report.output()
+    return written.read(), page.path
+
+
 def _list(folder: Path, document: dict[str, Any]) -> None:
     """Have luigid's list of runs say what came of this one; a report is not to fail for want of that."""
     try:
@@ -198,8 +207,7 @@ def link_data_docs(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 def _steps(root: luigi.Task) -> list[TickerTask]:
     """The steps of a ticker among a task and all that it requires, each once."""
-    roots = root.pipelines() if isinstance(root, TickerBatch) else [root]
-    return [task for task in with_requirements(*roots) if isinstance(task, STEPS)]
+    return [task for task in with_requirements(root) if isinstance(task, STEPS)]
 
 
 def _gave_up(document: dict[str, Any]) -> str:
@@ -234,7 +242,7 @@ def _where(url: str, run_id: str) -> dict[str, str]:
     """Where else to look, for the end of the summary."""
     chosen, env = settings.load(), luigi.interface.core()
     database = f" --database {chosen.embedded_database}" if chosen.database_url is None else ""
-    page = invocation.page_url(run_id)
+    page = luigid_client.page_url(run_id)
     return ({"browser": page} if page else {}) | {
         "tables": f"{shown(url)}: ./run.sh psql{database} -c 'SELECT * FROM ohlcv LIMIT 5'",
         "parquet": str(chosen.store),

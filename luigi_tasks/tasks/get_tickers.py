@@ -99,5 +99,9 @@ class GetTickers(UniverseTask):
             raise ConfigurationError("the list of tickers", "is empty", f"See {universe.path}.")
         return found
 
+    def renamed(self) -> dict[str, str]:
+        """{old ticker: new} of the configuration."""
+        return _universe().renamed
+
     def receipt(self) -> tuple[int, dict[str, Any]]:
         return len(self.output().read()["tickers"]), {}

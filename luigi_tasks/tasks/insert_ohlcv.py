@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import luigi
 
 from luigi_tasks.errors import HistoryShrank, IdenticalSeries, OutdatedDownload, RestatedSince, WrongAnswer
+from luigi_tasks.run import lifecycle
 from luigi_tasks.schedule import Span
 from luigi_tasks.targets.marker import HistoryMarkerTarget, MarkerTarget
-from luigi_tasks.tasks import invocation
 from luigi_tasks.tasks.base import HistoryTask, MarkedTask, client, database_url, first_day
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
@@ -29,7 +29,7 @@ class InsertOhlcv(HistoryTask, MarkedTask):
         if self.full:
             return super().output()
         start = first_day(self.date, self.years_back)
-        return HistoryMarkerTarget(database_url(), self.task_id, self.ticker, start, self.date, invocation.moment())
+        return HistoryMarkerTarget(database_url(), self.task_id, self.ticker, start, self.date, lifecycle.moment())
 
     def run(self) -> Iterator[luigi.Task]:
         # Not at the top: both load pandas, which the parent does without until there is work.
@@ -54,7 +54,6 @@ class InsertOhlcv(HistoryTask, MarkedTask):
         except (WrongAnswer, IdenticalSeries, HistoryShrank, RestatedSince):
             self._ask_again()
             raise
-        self.say(f"{len(frame):,} bars stored")
 
     def _ask_again(self) -> None:
         """Take the files away, so that whoever comes next asks the source."""

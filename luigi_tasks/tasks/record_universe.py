@@ -12,11 +12,11 @@ from luigi_tasks.database.memberships import Memberships
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.targets.marker import MarkerTarget
-from luigi_tasks.tasks.base import RetryingTask, database_url
+from luigi_tasks.tasks.base import PipelineTask, database_url
 from luigi_tasks.tasks.parameters import OfFamily
 
 
-class RecordUniverse(RetryingTask):
+class RecordUniverse(PipelineTask):
     """Opens the memberships of tickers that are listed, and ends those of tickers that a whole list has no more."""
 
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")

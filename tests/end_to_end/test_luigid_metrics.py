@@ -18,7 +18,7 @@ def test_luigid_tells_prometheus_of_tasks_started_done_and_failed(workspace: Wor
     run = workspace.run("--date", "2024-03-15", "--years-back", "1")
 
     assert run.code == 30, run
-    assert "remote scheduler" not in run.err, "luigid must bear with a step that fails within a batch"
+    assert "remote scheduler" not in run.err, "luigid must bear with a step that fails within a pipeline"
     with urllib.request.urlopen(f"http://127.0.0.1:{workspace.port}/metrics") as answer:
         text = answer.read().decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -30,6 +30,6 @@ def test_luigid_tells_prometheus_of_tasks_started_done_and_failed(workspace: Wor
         }
         for name in ("started", "done", "failed")
     }
-    assert counted["started"]["OhlcvBatch"] == 1
+    assert counted["started"]["OhlcvPipeline"] == 2
     assert counted["done"]["RecordUniverse"] == 1
-    assert counted["failed"] == {"DownloadOhlcv": 1, "OhlcvBatch": 1}
+    assert counted["failed"] == {"DownloadOhlcv": 1, "OhlcvPipeline": 1}

@@ -48,7 +48,7 @@ def mailbox(workspace: Workspace) -> Iterator[Mailbox]:
         server.stop()
 
 
-def test_a_failed_batch_is_mailed_without_any_secret(workspace: Workspace, mailbox: Mailbox) -> None:
+def test_a_failed_ticker_is_mailed_without_any_secret(workspace: Workspace, mailbox: Mailbox) -> None:
     # The server asks for no password, and takes any.
     workspace.database_url = workspace.database_url.replace("postgres:@", "postgres:s3cret@")
     assert "s3cret" in workspace.database_url
@@ -61,10 +61,10 @@ def test_a_failed_batch_is_mailed_without_any_secret(workspace: Workspace, mailb
     assert run.code == 30, run
     (mail,) = mailbox.mails
     assert mail["To"] == "me@example.com"
-    assert mail["Subject"].replace("\n", "").startswith("Luigi: OhlcvBatch(date=2024-03-15, years_back=1, full=False, ")
+    assert mail["Subject"].replace("\n", "").startswith("Luigi: OhlcvPipeline(date=2024-03-15, ticker=GONE, ")
     (part,) = cast("list[Message]", mail.get_payload())
     text = cast("bytes", part.get_payload(decode=True)).decode()
-    assert "OhlcvBatch 0: 1 of 2 tickers failed" in text
+    assert "GONE: DownloadOhlcv failed" in text
     assert "--module luigi_tasks RunAll --workers 20 --date 2024-03-15" in text
     assert "s3cret" not in mail.as_string() + text + run.out + run.err
 

@@ -18,10 +18,12 @@ import sqlalchemy as sa
 from luigi.rpc import RemoteScheduler
 from playwright.sync_api import Browser, Page
 
+from luigi_tasks import TickerPipeline
 from luigi_tasks.database.engine import engine_for
 from luigi_tasks.database.ledger import Ledger, Marker, Step
 from luigi_tasks.report import render
 from luigi_tasks.report.live import Live
+from luigi_tasks.run.inline_runner import with_requirements
 from tests.conftest import make_bars
 from tests.report.documents import document, ticker
 from tests.workspace import BIN, REPOSITORY, Workspace
@@ -96,31 +98,61 @@ def test_from_luigids_page_a_click_leads_to_a_failed_tickers_row(failing: Worksp
     assert "there is no file for it" in row.inner_text()
     assert report.locator("#search").input_value() == "GONE"
     assert report.evaluate("origin") == "null"
+    # A red task is one that failed; what comes after it is not.
+    page.goto(f"{address(failing)}/static/visualiser/index.html#search__search=GONE")
+    page.reload()
+    states = rows_of(page)
+    assert states["DownloadOhlcv"] == states["OhlcvPipeline"] == "FAILED"
+    assert {states[name] for name in ("ValidateOhlcv", "InsertOhlcv", "TickerPipeline")} == {"UPSTREAM_FAILED"}
+    assert {states[name] for name in ("RegisterSecurity", "DownloadMetadata", "InsertMetadata")} == {"DONE"}
+    page.goto(f"{address(failing)}/static/visualiser/index.html#search__search=AAA")
+    page.reload()
+    assert set(rows_of(page).values()) == {"DONE"}
+    assert tasks(failing, "DONE")["InsertOhlcv"]["status_message"].startswith("30 rows in ")
+    graph = page.locator("#taskTable tbody tr", has_text="TickerPipeline").locator("a[title='View graph']")
+    page.goto(f"{address(failing)}/static/visualiser/index.html{graph.get_attribute('href')}".replace("hideDone=1", ""))
+    page.reload()
+    page.locator("svg text", has_text="DownloadOhlcv").wait_for()
+    shown = set(page.locator("svg text").evaluate_all("texts => texts.map(text => text.textContent)"))
+    assert set(rows_of_pipeline()) <= shown
 
 
-def test_a_batch_links_to_the_report_while_it_runs(failing: Workspace, up: Workspace) -> None:
-    # Nobody gets past this lock, so that the batch waits.
+def rows_of(page: Page) -> dict[str, str]:
+    """{family: status} of luigid's table."""
+    page.locator("#taskTable tbody tr", has_text="TickerPipeline").wait_for()
+    rows = [row.inner_text().split("\t") for row in page.locator("#taskTable tbody tr").all()]
+    return {row[1].strip(): row[0].strip() for row in rows}
+
+
+def rows_of_pipeline() -> list[str]:
+    pipeline = TickerPipeline(ticker="AAA", date=dt.date(2024, 3, 15), years_back=1)
+    return [task.task_family for task in with_requirements(pipeline)]
+
+
+def test_a_step_links_to_the_report_while_it_runs(failing: Workspace, up: Workspace) -> None:
+    # Nobody gets past this lock, so that the step waits.
     with engine_for(failing.database_url).connect() as connection:
         connection.execute(sa.text("LOCK TABLE ohlcv IN ACCESS EXCLUSIVE MODE"))
         run = failing.start(*ARGUMENTS)
         running: dict[str, Any] = {}
         while not running.get("tracking_url") and run.poll() is None:
-            running = tasks(failing, "RUNNING").get("OhlcvBatch", {})
-        answer, words = ask(failing, str(running["tracking_url"]))
+            running = tasks(failing, "RUNNING").get("DownloadOhlcv", {})
+        address_of_page = str(running["tracking_url"]).partition("#")[0]
+        answer, words = ask(failing, address_of_page)
         while b"RegisterSecurity" not in words and run.poll() is None:
             time.sleep(0.2)
-            words = ask(failing, str(running["tracking_url"]))[1]
+            words = ask(failing, address_of_page)[1]
         listed = ask(failing, "/reports/")[1].decode()
     run.communicate(timeout=120)
 
     [run_id] = failing.query("SELECT run_id FROM runs")
-    assert running["tracking_url"] == f"/reports/{run_id}/report.html"
+    assert running["tracking_url"] == f"/reports/{run_id}/report.html#ticker={running['params']['ticker']}"
     assert answer.status == 202
     assert f"The report of run <code>{run_id}</code> is written when the run ends".encode() in words
     assert b"<h1>The run is going on</h1>" in words
     assert b"RunAll of the universe as of 2024-03-15, since 20" in words
     assert b"<tr><td>AAA</td><td>done, 1, " in words
-    assert ask(failing, str(running["tracking_url"]))[0].status == 200
+    assert ask(failing, address_of_page)[0].status == 200
     assert "<td>going on " in listed
     after = ask(failing, "/reports/")[1].decode()
     assert "incomplete</span> 1 of 3 tickers are not done; 2 are." in after
@@ -148,6 +180,9 @@ def test_a_luigid_that_does_not_show_this_runs_report_is_given_no_link(failing: 
         (failing.store / "luigid/pid").write_text(str(process.pid))
         while process.poll() is None and not _listens(failing):
             pass
+        up = failing.command("up")
+        assert up.returncode == 0, up.stderr
+        assert f"the luigid at {address(failing)} is not ours, and shows no reports" in up.stderr
     else:
         assert failing.command("up", "--quiet").returncode == 0
         (failing.folder / "other/luigid").mkdir(parents=True)
@@ -299,10 +334,8 @@ def test_the_page_of_a_run_follows_it_until_the_report_is_there(up: Workspace, p
     path, ledger = report_of(up, "run-1", None), Ledger(up.database_url)
     ledger.begin_run("run-1", "RunAll", {"date": "2024-03-15", "tickers": "AAA,BBB"})
     ledger.mark(Marker(Step("a", "InsertOhlcv", "run-1", "AAA", dt.date(2024, 3, 15)), 2510), 1.25)
-    live = Live(path.parent, up.database_url, ledger.run("run-1") or {})
-    while "2510" not in path.with_name("run.json").read_text():
-        live.tell(lambda: "bars 1 of 2")
-        time.sleep(0.2)
+    live = Live(path.parent, up.database_url, "run-1")
+    live.tell(lambda: "bars 1 of 2")
     page.goto(f"{address(up)}/reports/run-1/report.html")
     assert page.locator("tbody tr", has_text="AAA").inner_text() == "AAA\tdone, 2,510, 1.2 s"
 

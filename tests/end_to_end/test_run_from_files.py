@@ -83,9 +83,7 @@ def test_one_bad_ticker_stops_no_other_and_the_report_says_why(
     luigid: Any = RemoteScheduler(f"http://127.0.0.1:{workspace.port}")
     shown = luigid.task_list("FAILED", "")
     named = {task["name"]: task["params"].get("ticker") for task in shown.values()}
-    assert named == {"DownloadOhlcv": "GONE", "OhlcvBatch": None}, "luigid shows which step of which ticker"
-    batches = [task["params"]["names"] for task in shown.values() if task["name"] == "OhlcvBatch"]
-    assert batches == ["AAA, GONE, BBB, CCC"], "and its search finds a batch by its tickers"
+    assert named == {"DownloadOhlcv": "GONE", "OhlcvPipeline": "GONE"}, "luigid shows which step of which ticker"
 
     again = workspace.run(*ARGUMENTS)
 

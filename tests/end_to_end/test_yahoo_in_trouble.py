@@ -58,7 +58,7 @@ def all_is_stored(workspace: Workspace) -> bool:
 
 def test_no_ticker_fails_because_yahoo_throttles(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
     workspace.set("Yahoo", prices_per_minute="600", company_per_minute="600")
-    yahoo.limit(a_second=2, burst=4, penalty=1.5)
+    yahoo.limit(a_second=1, burst=2, penalty=1.5)
 
     run = workspace.run(*arguments())
 
@@ -76,7 +76,7 @@ def test_no_ticker_fails_because_yahoo_throttles(workspace: Workspace, yahoo: Lo
 
 def test_patience_ends_a_run_with_a_clear_word_and_a_rerun_goes_on(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
     workspace.set("Yahoo", patience="2")
-    workspace.set("Batches", size="5")
+    workspace.set("Groups", size="5")
     assert workspace.run(*arguments("T00")).code == 0
     yahoo.forget_requests()
     yahoo.fault("*", 429)
@@ -99,7 +99,7 @@ def test_a_yahoo_that_dies_half_way_fails_nobody_wrongly_and_a_rerun_goes_on(
     workspace: Workspace, yahoo: LoopbackYahoo, kind: FaultKind
 ) -> None:
     workspace.set("Yahoo", outage_patience="2")
-    workspace.set("Batches", size="5")
+    workspace.set("Groups", size="5")
     assert workspace.command("up").returncode == 0
     process = workspace.start(*arguments())
     while yahoo.count("chart") < 3 and process.poll() is None:

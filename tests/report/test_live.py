@@ -25,10 +25,10 @@ class Going:
     """A run that goes on, of which only the ledger knows what came of its tickers."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.ledger = Ledger(url)
+        self.url, self.ledger = url, Ledger(url)
         self.ledger.begin_run("run-1", "RunAll", {"date": str(DAY)})
         self.path = folder / live.NAME
-        self.live = live.Live(folder, url, self.ledger.run("run-1") or {})
+        self.live = live.Live(folder, url, "run-1")
 
     def step(self, family: str, ticker: str, run_id: str = "run-1") -> Step:
         return Step(f"{family}_{ticker}", family, run_id, ticker, DAY)
@@ -49,6 +49,11 @@ def going(database_url: str, tmp_path: Path) -> Going:
 
 
 def test_a_run_tells_of_itself_from_its_beginning(going: Going) -> None:
+    # Not before it is a run, which its folder says.
+    live.Live(going.path.parent / "not yet", going.url, "run-1").tell(lambda: "")
+    assert os.listdir(going.path.parent) == []
+    going.live.tell(lambda: "")
+
     told = going.told()
 
     assert (told["run_id"], told["task"], told["what"], told["as_of"]) == ("run-1", "RunAll", "the universe", str(DAY))
@@ -63,8 +68,7 @@ def test_a_table_that_is_locked_keeps_no_run_from_beginning(
     with engine_for(database_url).connect() as connection:
         connection.execute(sa.text("LOCK TABLE task_markers IN ACCESS EXCLUSIVE MODE"))
         began = time.monotonic()
-        going.live = live.Live(tmp_path, database_url, {"run_id": "run-1", "task_family": "RunAll", "parameters": {},
-                                                        "started_at": "then"})  # fmt: skip
+        going.live = live.Live(tmp_path, database_url, "run-1")
         # It has not waited for the lock until the query was given up.
         assert time.monotonic() - began < 3
         assert (going.tell("here")["line"], going.told()["tickers"]) == ("here", [])
@@ -105,6 +109,7 @@ def test_of_many_tickers_it_tells_of_those_that_failed_and_the_latest(
 
 
 def test_it_asks_and_writes_every_few_seconds(going: Going) -> None:
+    going.live.tell(lambda: "")
     before = going.path.stat().st_ino
 
     going.live.tell(lambda: "too early")
@@ -116,15 +121,12 @@ def test_it_asks_and_writes_every_few_seconds(going: Going) -> None:
 
 
 def test_a_database_or_a_folder_out_of_reach_costs_the_page_alone(tmp_path: Path) -> None:
-    run = {"run_id": "run-1", "task_family": "RunAll", "parameters": {}, "started_at": "then"}
     url = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/db"
 
-    live.Live(tmp_path, url, run)
-    live.Live(tmp_path / "nowhere", url, run)
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        live.Live(folder, url, "run-1").tell(lambda: "bars 1 of 2")
 
-    told = (tmp_path / live.NAME).read_text()
-    assert json.loads(told)["run_id"] == "run-1"
-    assert "s3cret" not in told
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_has_ended_is_told_in_a_line() -> None:

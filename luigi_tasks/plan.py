@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from luigi_tasks import settings
 from luigi_tasks.budget import Forecast, Kind
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.market.universe import UniverseFile, validate
+from luigi_tasks.market.universe import validate
 from luigi_tasks.tasks.base import TickerTask, budget, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
+from luigi_tasks.tasks.due import already, pipelines, resting_tickers, told_by_marker, unfinished
 from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.run_all import RunAll
-from luigi_tasks.tasks.ticker_batch import already, pipelines, resting_tickers, told_by_marker, unfinished
 
 STATES = {
     "new": "never stored",
@@ -68,8 +68,8 @@ class Plan:
 
 def plan(run: RunAll) -> Plan:
     """The plan for the run that would begin now. Raises ConfigurationError for a list that no run can use."""
-    renamed = UniverseFile.read(settings.load().universe_file).renamed
-    verdict = validate(run.clone(GetTickers).listed(), run.ticker_limit, renamed)
+    listed = run.clone(GetTickers)
+    verdict = validate(listed.listed(), run.ticker_limit, listed.renamed())
     every = pipelines(run, verdict.accepted)
     names = list(verdict.accepted)
     resting, waiting = {} if run.asked else resting_tickers(names), unfinished(every)

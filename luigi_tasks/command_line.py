@@ -12,7 +12,6 @@ import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
 import luigi
@@ -20,7 +19,7 @@ from luigi.task_register import Register, TaskClassException
 
 from luigi_tasks.errors import ConfigurationError
 from luigi_tasks.report import alert
-from luigi_tasks.tasks import invocation
+from luigi_tasks.run import lifecycle
 from luigi_tasks.tasks.parameters import CommaSeparated
 from luigi_tasks.tickers import separated
 
@@ -32,14 +31,14 @@ def check_program() -> None:
     """In the process of `luigi --module luigi_tasks …` alone: end it with CANNOT_BEGIN, after one line that says why,
     where its command line cannot be used."""
     arguments = sys.argv[1:]
-    if _is_luigi(Path(sys.argv[0])) and _loads_this(arguments):
+    if lifecycle.is_luigi() and _loads_this(arguments):
         try:
             check(arguments)
         except ConfigurationError as error:
             # Nothing logs yet.
             print(f"error: cannot begin: {error}", file=sys.stderr)
             alert.tell(alert.cannot_begin(error))
-            raise SystemExit(invocation.CANNOT_BEGIN) from None
+            raise SystemExit(lifecycle.CANNOT_BEGIN) from None
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -94,10 +93,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         subject, _, reason = message.removeprefix("argument ").partition(": ")
         raise ConfigurationError(subject, reason)
-
-
-def _is_luigi(program: Path) -> bool:
-    return program.stem == "luigi" or program.parts[-2:] == ("luigi", "__main__.py")
 
 
 def _loads_this(arguments: Sequence[str]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from luigi_tasks.command_line import check
 from luigi_tasks.errors import ConfigurationError
-from luigi_tasks.tasks.command_line import check
 
 MODULE = ("--module", "luigi_tasks")
 APART = "the shell takes words apart at blanks. Write it without the blank, or in quotes: --tickers"

@@ -6,17 +6,30 @@ in a callback and goes on, so a database that is down cannot turn one failure in
 
 from __future__ import annotations
 
+import html
+import logging
+
 import luigi
 from luigi import Event
+from luigi.task_status import FAILED
 
 from luigi_tasks.database.ledger import Ledger, Marker
-from luigi_tasks.errors import SecuritiesMasterError, StepFailed, TimedOut
+from luigi_tasks.errors import SecuritiesMasterError, StepFailed
+from luigi_tasks.run import inline_runner, lifecycle, messages, preload
+from luigi_tasks.run.inline_runner import with_requirements
 from luigi_tasks.targets.marker import MarkerTarget
-from luigi_tasks.tasks import preload
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
+from luigi_tasks.tasks.in_one_process import InOneProcess
+
+logger = logging.getLogger(__name__)
 
 # Luigi tells of a dead or late child again and again until it has worked off the results that came before.
 _told: set[PipelineTask] = set()
+
+
+@TickerTask.event_handler(Event.START)
+def _begun(task: TickerTask) -> None:
+    lifecycle.book()
 
 
 @PipelineTask.event_handler(Event.PROCESSING_TIME)
@@ -26,17 +39,20 @@ def _done(task: PipelineTask, seconds: float) -> None:
         return
     ledger = Ledger(database_url())
     if isinstance(outputs[0], MarkerTarget):
-        ledger.time(task.task_id, seconds)
+        rows = ledger.time(task.task_id, seconds)
     else:
         rows, detail = task.receipt()
         ledger.mark(Marker(task.step(), rows, detail), seconds)
+    task.say(f"{rows:,} row{'s' * (rows != 1)} in {seconds:.2f} s")
 
 
 @PipelineTask.event_handler(Event.FAILURE)
 def _failed(task: PipelineTask, error: BaseException) -> None:
+    if not isinstance(task, TickerTask):
+        messages.send(kind="failed")
     if isinstance(error, StepFailed):
         return
-    if isinstance(error, (SecuritiesMasterError, TimedOut)):
+    if isinstance(error, SecuritiesMasterError):
         _record(task, error.kind, str(error))
     else:
         _record(task, "unexpected", f"{type(error).__name__}: {error}")
@@ -44,16 +60,12 @@ def _failed(task: PipelineTask, error: BaseException) -> None:
 
 @PipelineTask.event_handler(Event.PROCESS_FAILURE)
 def _process_died(task: PipelineTask, words: str) -> None:
-    if task not in _told:
-        _told.add(task)
-        _record(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
+    _ended_from_outside(task, "process_died", f"{words}. The process was killed, perhaps for want of memory")
 
 
 @PipelineTask.event_handler(Event.TIMEOUT)
 def _timed_out(task: PipelineTask, words: str) -> None:
-    if task not in _told:
-        _told.add(task)
-        _record(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
+    _ended_from_outside(task, "timed_out", f"stopped after {task.worker_timeout} s, its time_limit in luigi.cfg")
 
 
 @PipelineTask.event_handler(Event.BROKEN_TASK)
@@ -66,5 +78,23 @@ def _there_is_work(task: TickerTask, dependency: luigi.Task) -> None:
     preload.once()
 
 
+def _ended_from_outside(task: PipelineTask, kind: str, reason: str) -> None:
+    """In the parent, of a process that could not say itself what it has come to."""
+    if task in _told:
+        return
+    _told.add(task)
+    messages.send(kind="ended", task_id=task.task_id)
+    if not isinstance(task, TickerTask):
+        messages.send(kind="failed")
+    if isinstance(task, InOneProcess):
+        messages.send(kind="settled", of=task.kind, done=False)
+        chain = with_requirements(*task.requires())
+        task = next((step for step in chain if not step.complete()), chain[-1])
+        inline_runner.show(task, FAILED, html.escape(reason))
+    logger.error("%s: %s: %s", kind, getattr(task, "ticker", task.task_family), reason)
+    _record(task, kind, reason)
+
+
 def _record(task: PipelineTask, kind: str, reason: str) -> None:
-    Ledger(database_url()).fail(task.step(), kind, reason)
+    # It may be the database that has failed, for a moment.
+    task.with_retries(lambda: Ledger(database_url()).fail(task.step(), kind, reason))

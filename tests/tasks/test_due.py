@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from luigi_tasks import RunAll
+from luigi_tasks.tasks.due import pipelines, task_ids
 from luigi_tasks.tasks.generate_report import STEPS
-from luigi_tasks.tasks.ticker_batch import pipelines, task_ids
 
 MEMBERS = {"AAA": ["sp500"], "BRK-B": [], "^GSPC": ["indices", "sp500"], "0700.HK": ["hang seng, large"]}
 

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from luigi_tasks.logs import CLEAR
-from luigi_tasks.tasks.progress import Progress
+from luigi_tasks.run.progress import Progress
 from tests.conftest import make_bars
 from tests.workspace import REPOSITORY, Workspace
 
@@ -18,10 +18,17 @@ ARGUMENTS = ("--date", "2024-03-15", "--years-back", "1")
 
 
 def at(codes: str, seconds: float, **expected: int) -> str:
-    progress = Progress(began=100.0, expected=Counter(expected))
+    return hear(Progress(began=100.0, expected=Counter(expected)), codes).line(100.0 + seconds)
+
+
+def hear(progress: Progress, codes: str) -> Progress:
+    """o, m: bars, company data of a ticker are done; O, M: they failed; +, -: a process has begun, ended."""
     for code in codes:
-        progress.hear(code)
-    return progress.line(100.0 + seconds)
+        if code in "+-":
+            progress.work(progress.running + (1 if code == "+" else -1), 0.0)
+        else:
+            progress.settle("ohlcv" if code in "oO" else "metadata", done=code.islower())
+    return progress
 
 
 @pytest.mark.parametrize(
@@ -74,8 +81,7 @@ def test_the_time_left_is_that_of_the_slower_kind_at_no_more_than_its_rate(
     codes: str, seconds: float, left: str
 ) -> None:
     progress = Progress(100.0, {"ohlcv": 60.0, "metadata": 10.0}, Counter({"ohlcv": 80, "metadata": 80}))
-    for code in codes:
-        progress.hear(code)
+    hear(progress, codes)
 
     assert progress.line(100.0 + seconds).endswith(left)
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any
 
-from luigi_tasks.tasks import invocation
+from luigi_tasks.run import lifecycle, messages
 
 
-class ChildProcess:
+class ProcessContext:
     """Luigi enters it in the child before the task runs, and leaves it after."""
 
     def __init__(self, task_process: Any) -> None:
         self._task_process = task_process
 
-    def __enter__(self) -> ChildProcess:
-        if self._task_process.use_multiprocessing:
-            invocation.in_child(self._task_process.worker_id)
+    def __enter__(self) -> ProcessContext:
+        process = self._task_process
+        if process.use_multiprocessing:
+            lifecycle.in_child()
+            messages.send(
+                kind="begun", task_id=process.task.task_id, pid=os.getpid(), seconds=process.task.worker_timeout
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        messages.send(kind="ended", task_id=self._task_process.task.task_id)

@@ -1,7 +1,7 @@
 """What a run that got SIGTERM, Ctrl-C or SIGHUP goes on as: it waits for its children and writes the report.
 
-`python -m luigi_tasks.tasks.interrupted RUN_ID SIGNAL [arguments of luigi …]`, in the place of Luigi's parent process
-and with its children; only `invocation` starts it.
+`python -m luigi_tasks.run.shutdown RUN_ID SIGNAL [arguments of luigi …]`, in the place of Luigi's parent process
+and with its children; only `lifecycle` starts it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psutil
 from luigi.cmdline_parser import CmdlineParser
 from luigi.setup_logging import InterfaceLogging
 
-from luigi_tasks.tasks import invocation
+from luigi_tasks.run import lifecycle, luigid_client
 
 _LONGEST_WAIT = 10.0
 """Seconds. The children end by themselves, at once; one that is stuck in the kernel may not."""
@@ -32,8 +32,8 @@ def main(run_id: str, number: int, arguments: list[str]) -> None:
     # The arguments may hold settings, such as --Store-root.
     with CmdlineParser.global_instance(arguments):
         InterfaceLogging.setup(luigi.interface.core())
-        invocation.release_own()
-        invocation.write_report(run_id, signal.Signals(number).name)
+        luigid_client.release_process(os.getpid())
+        lifecycle.end(run_id, signal.Signals(number).name)
     sys.exit(128 + number)
 
 

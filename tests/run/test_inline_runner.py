@@ -1,9 +1,8 @@
-"""Steps run where we are: with what they require, their time limits, and their failures on record."""
+"""Steps run where we are: with what they require, and their failures on record."""
 
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,8 +11,9 @@ import luigi
 import pytest
 
 from luigi_tasks.errors import NoSuchTicker, StepFailed
+from luigi_tasks.run import inline_runner
+from luigi_tasks.run.inline_runner import with_requirements
 from luigi_tasks.tasks.base import TickerTask
-from luigi_tasks.tasks.in_process import InProcess, with_requirements
 
 DAY = dt.date(2024, 3, 15)
 
@@ -71,14 +71,14 @@ class LeavesNothing(Noted):
         pass
 
 
-class Slow(Noted):
-    time_limit: int = luigi.IntParameter(default=1)
+class Whole(TickerTask):
+    """Requires the steps of these families, separated by blanks."""
 
-    def run(self) -> None:
-        try:
-            time.sleep(60)
-        except Exception:
-            super().run()
+    folder: str = luigi.Parameter()
+    steps: str = luigi.Parameter()
+
+    def requires(self) -> list[luigi.Task]:
+        return [self.clone(globals()[name]) for name in self.steps.split()]
 
 
 @pytest.fixture
@@ -87,40 +87,33 @@ def given(tmp_path: Path) -> dict[str, Any]:
     return {"folder": str(tmp_path), "ticker": "AAA", "date": DAY}
 
 
+def run(steps: str, given: dict[str, Any]) -> None:
+    inline_runner.run(Whole(steps=steps, **given))
+
+
 def test_what_a_step_requires_is_done_before_it_and_only_once(given: dict[str, Any]) -> None:
-    here = InProcess()
-    here.finish(Second(**given))
-    here.finish(Second(**given))
-    InProcess().finish(Second(**given))
+    run("Second First Second", given)
+    run("Second", given)
 
     assert Noted.diary == ["First", "Second"]
 
 
 def test_a_step_may_ask_in_mid_run_for_what_was_done_before(given: dict[str, Any]) -> None:
-    InProcess().finish(Asks(**given))
+    run("Asks", given)
 
     assert Noted.diary == ["First", "Second", "Asks", "First", "Second", "Asks"]
 
 
 def test_a_failure_ends_it_and_is_handled_as_luigi_does(given: dict[str, Any]) -> None:
     with pytest.raises(StepFailed, match="AAA: Fails failed"):
-        InProcess().finish(Fails(**given))
+        run("Fails", given)
 
     assert Noted.diary == ["First", "Fails failed: AAA: is none"]
 
 
 def test_a_step_that_leaves_nothing_behind_has_failed(given: dict[str, Any]) -> None:
     with pytest.raises(StepFailed):
-        InProcess().finish(LeavesNothing(**given))
-
-
-def test_a_step_is_stopped_at_its_time_limit_whatever_it_catches(given: dict[str, Any]) -> None:
-    with pytest.raises(StepFailed):
-        InProcess().finish(Slow(**given))
-
-    assert Noted.diary == ["Slow failed: AAA: stopped after 1 s, its time_limit in luigi.cfg"]
-    # The next step has its own.
-    InProcess().finish(First(**given))
+        run("LeavesNothing", given)
 
 
 def test_requirements_come_before_who_requires_them(given: dict[str, Any]) -> None:

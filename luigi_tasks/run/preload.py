@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 
 from luigi_tasks import settings
+from luigi_tasks.database import embedded
 from luigi_tasks.database.ledger import Ledger
-from luigi_tasks.tasks import invocation
-from luigi_tasks.tasks.base import database_url
+from luigi_tasks.run import lifecycle
 
 _done: list[bool] = []
 
@@ -17,7 +17,7 @@ def once() -> None:
 
     Does nothing in a forked child, which needs less than all. No session, no connection may cross the fork.
     """
-    if not _done and not invocation.is_child():
+    if not _done and not lifecycle.is_child():
         _done.append(True)
         _load()
 
@@ -45,4 +45,4 @@ def _exchanges() -> list[str]:
     """Those of the securities that are stored; New York's where none are."""
     if settings.load().source != "yahoo":
         return []
-    return Ledger(database_url()).exchanges() or ["NYQ"]
+    return Ledger(embedded.url(settings.load())).exchanges() or ["NYQ"]

@@ -1,0 +1,62 @@
+"""What the two pipelines of a ticker have in common: luigid hands out each of them as one task."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import luigi
+from luigi.task_status import DONE, PENDING
+
+from luigi_tasks import settings
+from luigi_tasks.errors import PatienceExhausted, StepFailed
+from luigi_tasks.run import inline_runner, lifecycle, messages
+from luigi_tasks.tasks.base import HistoryTask, budget
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+
+class InOneProcess(HistoryTask, luigi.WrapperTask):
+    """Runs the steps that it requires in its own process, one after another, and is complete when they are."""
+
+    kind: ClassVar[str]
+    """What the ticker is done for: ohlcv or metadata."""
+
+    @property
+    def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
+        """That of all its steps."""
+        return sum(step.worker_timeout for step in inline_runner.with_requirements(*self.requires()))
+
+    def _requires(self) -> list[luigi.Task]:
+        """What luigid has to see done before: nothing, since what is required is run here."""
+        return []
+
+    def run(self) -> None:
+        done = False
+        try:
+            self._check_patience()
+            whole = self.clone(TickerPipeline)
+            inline_runner.show(whole, PENDING)
+            inline_runner.run(self)
+            done = True
+            if whole.complete():
+                # Of the other half, too, which may have been done before this run.
+                for step in (*whole.requires(), whole):
+                    inline_runner.show(step, DONE, alone=step is not whole)
+        except StepFailed:
+            self._link_report()
+            raise
+        finally:
+            messages.send(kind="settled", of=self.kind, done=done)
+
+    def _check_patience(self) -> None:
+        """Raise StepFailed, which is on nobody's record, once Yahoo has outlasted the run's patience: the group that
+        comes next says so."""
+        if settings.load().source == "yahoo":
+            try:
+                budget().check_patience()
+            except PatienceExhausted as error:
+                raise StepFailed(self.ticker, f"was not tried: {error.reason}") from error
+
+    def _link_report(self) -> None:
+        link, reporter = lifecycle.page_link(self.ticker), getattr(self, "set_tracking_url", None)
+        if link is not None and callable(reporter):
+            reporter(link)

@@ -1,0 +1,82 @@
+"""TickerGroup: some tickers of a run, which RunAll's worker is told of at once.
+
+Luigi's scheduler looks at every pending task for every task that it hands out: its cost grows with the square of their
+number. A group wants a unit of the resource that its tickers want, and less urgently: luigid hands it out when no
+ticker is left that could take the unit, so that few are pending at any time. Of bars and of company data there are
+groups apart, since the provider bears another rate of the one than of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import luigi
+
+from luigi_tasks import settings
+from luigi_tasks.run import lifecycle, preload
+from luigi_tasks.targets import paths
+from luigi_tasks.targets.files import JsonTarget
+from luigi_tasks.tasks.base import PipelineTask, budget
+from luigi_tasks.tasks.due import pipelines, steps_to_do
+from luigi_tasks.tasks.in_one_process import InOneProcess
+from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
+from luigi_tasks.tasks.metadata_pipeline import MetadataPipeline
+from luigi_tasks.tasks.ohlcv_pipeline import OhlcvPipeline
+from luigi_tasks.tasks.parameters import Asked, Count, Full, OfFamily
+from luigi_tasks.tasks.register_security import RegisterSecurity
+from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
+
+PIPELINES: dict[str, type[InOneProcess]] = {each.kind: each for each in (OhlcvPipeline, MetadataPipeline)}
+STORING = {"ohlcv": (RegisterSecurity, InsertOhlcv), "metadata": (InsertMetadata,)}
+"""Steps that a pipeline of the kind is there for, of those in `due.STORED`."""
+
+
+class TickerGroup(PipelineTask):
+    """Has the tickers number `first` to `first + size - 1` of a validated list done."""
+
+    kind: str = luigi.ChoiceParameter(
+        choices=tuple(STORING), description="what of them: their bars (ohlcv), or their company data (metadata)"
+    )
+    years_back: int = Count(default=10, description="years of bars before the as-of date")
+    full: bool = Full()
+    asked: bool = Asked()
+    universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
+    first: int = luigi.IntParameter(description="number of the first ticker, from 0")
+    size: int = luigi.IntParameter(description="how many tickers")
+    priority: int = OfFamily(default=-10, description="higher runs first; below the pipelines', or all are pending")
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]  # Luigi asks for it when it is scheduled
+        return PIPELINES[self.kind].resources
+
+    def complete(self) -> bool:
+        lifecycle.begin(self)
+        waiting = self.with_retries(self.to_do)
+        if not waiting:
+            return True
+        lifecycle.expect(self.task_id, self.kind, len(waiting))
+        preload.once()
+        return False
+
+    def run(self) -> Iterator[Any]:
+        if settings.load().source == "yahoo":
+            # Once Yahoo has outlasted the run's patience, no further ticker is worth a process.
+            budget().check_patience()
+        waiting = self.with_retries(self.to_do)
+        if waiting:
+            yield luigi.DynamicRequirements(
+                [pipeline.clone(PIPELINES[self.kind]) for pipeline in waiting], lambda _: not self.to_do()
+            )
+
+    def to_do(self) -> list[TickerPipeline]:
+        """Those of its tickers of which something of the kind is to be done."""
+        storing = STORING[self.kind]
+        return [pipeline for pipeline, steps in steps_to_do(self.pipelines()).items() if steps.intersection(storing)]
+
+    def pipelines(self) -> list[TickerPipeline]:
+        """The pipelines of all its tickers."""
+        target = JsonTarget(paths.universe(settings.load().store, "validated", self.date, self.universe))
+        members = list(target.read()["accepted"].items())[self.first : self.first + self.size]
+        return pipelines(self, dict(members))
