@@ -67,6 +67,7 @@ class Bench:
         folder = self.folder / f"run-{self._number}"
         folder.mkdir()
         with Workspace(folder, url) as made:
+            made.literal = True
             made.set("Yahoo", prices_per_minute="0", company_per_minute="0")
             yield made
 

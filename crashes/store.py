@@ -70,6 +70,8 @@ class Store:
 
     def __init__(self, folder: Path, yahoo: LoopbackYahoo) -> None:
         self.workspace = Workspace(folder, "")
+        # What is struck is what users run.
+        self.workspace.literal = True
         self.workspace.environment = {"DATABASE_URL": "", **yahoo.environment()}
         self._clock, library = folder / "clock", folder / "clock.so"
         self._clock.write_bytes(bytes(_CLOCK.size))

@@ -28,6 +28,7 @@ from luigi_tasks.database.schema import (
     security_groupings,
     security_metadata,
 )
+from tests.prefork import Forked
 
 REPOSITORY = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -79,6 +80,8 @@ class Workspace:
         self.overlay = folder / "overlay.cfg"
         self.universe = folder / "universe.yaml"
         self.environment: dict[str, str] = {}
+        # Whether each program is a new process, with the command line that it is given, which takes seconds longer.
+        self.literal = False
         self.sections: dict[str, dict[str, str]] = {
             "core": {
                 "scheduler_port": str(self.port),
@@ -145,7 +148,13 @@ class Workspace:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command of `run.sh`, such as up or status."""
         program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
-        return subprocess.run(program, cwd=REPOSITORY, env=self.env(), capture_output=True, text=True, timeout=240)
+        with self._begin(program) as process:
+            try:
+                out, err = process.communicate(timeout=240)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(program, process.returncode, out, err)
 
     def python(self, script: str) -> subprocess.CompletedProcess[str]:
         """A program of one line."""
@@ -158,10 +167,15 @@ class Workspace:
 
     def start(self, *arguments: str, task: str = "RunAll") -> subprocess.Popen[str]:
         """Start `luigi --module luigi_tasks TASK …` with 20 workers in a process group of its own."""
-        return subprocess.Popen(
-            self.program(*arguments, task=task),
+        return self._begin(self.program(*arguments, task=task))
+
+    def _begin(self, program: list[str]) -> subprocess.Popen[str]:
+        environment = self.env()
+        kind = Forked if not self.literal and Forked.takes(environment) else subprocess.Popen
+        return kind(
+            program,
             cwd=REPOSITORY,
-            env=self.env(),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
