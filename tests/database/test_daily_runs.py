@@ -138,7 +138,7 @@ def new_ticker(client: YfinanceClient) -> tuple[str, int]:
     return f"T{number}", number
 
 
-common = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+common = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @common

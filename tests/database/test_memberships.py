@@ -156,7 +156,7 @@ TICKERS = st.sets(st.sampled_from("ABCD"))
 RUNS = st.lists(st.tuples(st.integers(min_value=0, max_value=7), TICKERS, st.booleans()), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RUNS)
 def test_members_on_a_day_are_those_of_the_last_run_up_to_it(
     emptied: Callable[[], str], runs: list[tuple[int, set[str], bool]]
@@ -176,7 +176,7 @@ def test_members_on_a_day_are_those_of_the_last_run_up_to_it(
     assert YfinanceClient(database_url).get_tickers(["one"]) == now
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RUNS)
 def test_a_run_as_of_an_older_date_changes_nothing(
     emptied: Callable[[], str], runs: list[tuple[int, set[str], bool]]

@@ -297,7 +297,7 @@ def last_rows(frame: pd.DataFrame, context: pd.DataFrame | None = None) -> dict[
     return {"condemned": verdict.condemned, "said": sorted(entry for entry in said if entry[0] in days)}
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 50), faults=st.lists(FAULT, max_size=4), near=NEAR_THE_END)
 def test_the_last_bars_are_judged_alike_whole_or_with_what_is_stored(
     seed: int, faults: list[tuple[Any, ...]], near: tuple[Any, ...]

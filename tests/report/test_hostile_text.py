@@ -42,7 +42,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(TEXT.filter(bool))  # A failure of no ticker links to none.
 @example(HOSTILE[0])
 @example(HOSTILE[1])
