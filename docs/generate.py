@@ -247,7 +247,7 @@ def _errors() -> Iterator[str]:
             ("0", "all that was asked for is stored"),
             (
                 f"{lifecycle.ALREADY_RUNNING}",
-                "another run is going on at the same luigid, or the same one at the same database",
+                "the same run is going on at the same database",
             ),
             (f"{codes['missing_data']}", "something that no task makes is not there"),
             (f"{codes['not_run']}", "luigid let some tasks wait for ever; run again"),
