@@ -20,6 +20,7 @@ from luigi_tasks.run.inline_runner import with_requirements
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
 from luigi_tasks.tasks.in_one_process import InOneProcess
+from luigi_tasks.tasks.ticker_group import TickerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,7 @@ def _done(task: PipelineTask, seconds: float) -> None:
 
 @PipelineTask.event_handler(Event.FAILURE)
 def _failed(task: PipelineTask, error: BaseException) -> None:
-    if not isinstance(task, TickerTask):
-        messages.send(kind="failed")
+    _tell_of_failure(task)
     if isinstance(error, StepFailed):
         return
     if isinstance(error, SecuritiesMasterError):
@@ -84,8 +84,7 @@ def _ended_from_outside(task: PipelineTask, kind: str, reason: str) -> None:
         return
     _told.add(task)
     messages.send(kind="ended", task_id=task.task_id)
-    if not isinstance(task, TickerTask):
-        messages.send(kind="failed")
+    _tell_of_failure(task)
     if isinstance(task, InOneProcess):
         messages.send(kind="settled", of=task.kind, done=False)
         chain = with_requirements(*task.requires())
@@ -93,6 +92,12 @@ def _ended_from_outside(task: PipelineTask, kind: str, reason: str) -> None:
         inline_runner.show(task, FAILED, html.escape(reason))
     logger.error("%s: %s: %s", kind, getattr(task, "ticker", task.task_family), reason)
     _record(task, kind, reason)
+
+
+def _tell_of_failure(task: PipelineTask) -> None:
+    if not isinstance(task, TickerTask):
+        # Other groups may be about to be worked on; after any other such task nothing is.
+        messages.send(kind="failed", idle_seconds=10.0 if isinstance(task, TickerGroup) else 1.0)
 
 
 def _record(task: PipelineTask, kind: str, reason: str) -> None:

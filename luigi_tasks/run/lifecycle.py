@@ -101,7 +101,7 @@ class _Run:
         self.monitor: Monitor | None = None
         self.progress = Progress(0.0)
         self.expected: set[str] = set()
-        self.failed = False
+        self.failed_idle: float | None = None
         self.report: Report | None = None
 
 
@@ -242,9 +242,10 @@ def _drain_on_sigusr1() -> None:
     signal.siginterrupt(signal.SIGUSR1, False)
 
 
-def _on_failure() -> None:
-    """A task has failed that is no step of a ticker; what comes after it will never be handed out."""
-    _this.failed = True
+def _on_failure(idle_seconds: float) -> None:
+    """A task has failed that is no step of a ticker; what comes after it will never be handed out. What else there is
+    to do will be within so many seconds."""
+    _this.failed_idle = max(idle_seconds, _this.failed_idle or 0.0)
 
 
 def _end_idle() -> None:
@@ -254,9 +255,10 @@ def _end_idle() -> None:
     failure what comes next never can be, and where no other run is, nobody holds anything. Of tasks that are not ours
     we do not know it.
     """
-    progress = _this.progress
-    failed = _this.failed or (progress.failed.total() and not progress.remaining())
-    idle = failed and progress.idle_for(time.monotonic()) >= _IDLE_SECONDS
+    progress, enough = _this.progress, _this.failed_idle
+    if progress.failed.total() and not progress.remaining():
+        enough = _IDLE_SECONDS
+    idle = enough is not None and progress.idle_for(time.monotonic()) >= enough
     if idle and _this.ours and callable(_this.stop_asking) and presence.is_alone():
         _this.stop_asking(signal.SIGUSR1, None)
 

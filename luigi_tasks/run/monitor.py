@@ -30,10 +30,11 @@ class Monitor:
         progress: Progress,
         display: Display,
         steps: Steps,
-        on_failure: Callable[[], object],
+        on_failure: Callable[[float], object],
         others: Sequence[Callable[[], object]],
     ) -> None:
-        """`on_failure` is called when a task fails that is no step of a ticker, `others` every now and then."""
+        """`on_failure` is called, with the seconds of the message, when a task fails that is no step of a ticker;
+        `others` every now and then."""
         self._progress, self._display, self._steps, self._others = progress, display, steps, others
         self._on_failure = on_failure
         self._until: dict[str, tuple[int, float]] = {}
@@ -80,7 +81,7 @@ class Monitor:
             case "settled":
                 self._progress.settle(message["of"], done=message["done"])
             case "failed":
-                self._on_failure()
+                self._on_failure(message["idle_seconds"])
             case "step" | "words":
                 self._steps.hear(message)
 
