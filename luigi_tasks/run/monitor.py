@@ -22,6 +22,12 @@ _GRACE_SECONDS = 10.0
 """A process that Luigi could not end by SIGTERM, since it is stopped, is killed so much after its time limit."""
 
 
+# A fork while this thread is at work would leave the child whatever locks it holds, locked for ever: those of the
+# terminal, of the resolver, of a module that is being imported.
+_at_work = threading.RLock()
+os.register_at_fork(before=_at_work.acquire, after_in_parent=_at_work.release, after_in_child=_at_work.release)
+
+
 class Monitor:
     """To be made and started in the parent before it forks."""
 
@@ -59,16 +65,18 @@ class Monitor:
             try:
                 for message in messages.receive(_LOOK_SECONDS):
                     self._hear(message)
-                self._progress.work(len(self._until), time.monotonic())
-                self._kill_late()
-                self._steps.show()
-                for other in self._others:
-                    other()
-                self._display.show(self._progress)
+                with _at_work:
+                    self._progress.work(len(self._until), time.monotonic())
+                    self._kill_late()
+                    self._steps.show()
+                    for other in self._others:
+                        other()
+                    self._display.show(self._progress)
             except Exception as error:
                 # Whatever it is: the run goes on without being shown for a moment, and its processes must be heard.
-                if str(error) != said:
-                    logger.exception("the run is not shown for a moment")
+                with _at_work:
+                    if str(error) != said:
+                        logger.exception("the run is not shown for a moment")
                 said = str(error)
 
     def _hear(self, message: Message) -> None:
