@@ -51,6 +51,8 @@ def guarded(workspace: Workspace, asking_server: str) -> Workspace:
     workspace.environment["DATABASE_URL"] = with_password(workspace, PASSWORD)
     # Anybody on the machine can read command lines.
     workspace.literal = True
+    # As in luigi.cfg: a run that cannot ask the database any more does not know whether it is alone, and waits so long.
+    workspace.set("worker", max_keep_alive_idle_duration="60 seconds")
     workspace.use_files({f"T{number:02}": make_bars(seed=number) for number in range(3)})
     return workspace
 
