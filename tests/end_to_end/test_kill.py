@@ -6,7 +6,9 @@ import os
 import pty
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -150,10 +152,10 @@ def test_a_run_that_is_drained_ends_what_it_has_begun_and_the_rerun_does_the_res
     assert set(before) <= set(workspace.query("SELECT task_id, done_at FROM task_markers"))
 
 
-def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(workspace: Workspace) -> None:
-    prepare(workspace)
-    assert workspace.command("up").returncode == 0
-    assert workspace.run(*ARGUMENTS, "--tickers", "T00").code == 0
+def strike_in_a_task(
+    workspace: Workspace, strike: Callable[[psutil.Process], object]
+) -> tuple[subprocess.Popen[str], tuple[str, str]]:
+    """A run that has ended, and its outputs; one of its processes was struck in the middle of InsertMetadata."""
     # Nobody gets past this lock, so whoever waits for it is in the middle of a task.
     with engine_for(workspace.database_url).connect() as connection:
         connection.execute(sa.text("LOCK TABLE security_metadata IN ACCESS EXCLUSIVE MODE"))
@@ -161,8 +163,15 @@ def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(wor
         waiting: list[int] = []
         while not waiting and process.poll() is None:
             waiting = [int(pid) for pid in workspace.query(WAITING)]
-        psutil.Process(waiting[0]).kill()
-    process.communicate(timeout=120)
+        strike(psutil.Process(waiting[0]))
+    return process, process.communicate(timeout=120)
+
+
+def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(workspace: Workspace) -> None:
+    prepare(workspace)
+    assert workspace.command("up").returncode == 0
+    assert workspace.run(*ARGUMENTS, "--tickers", "T00").code == 0
+    process, _ = strike_in_a_task(workspace, psutil.Process.kill)
 
     assert process.returncode == 30
     assert workspace.query("SELECT kind FROM task_failures") == ["process_died"]
@@ -173,22 +182,14 @@ def test_a_task_whose_process_is_killed_fails_alone_and_is_done_by_the_rerun(wor
 def test_a_process_that_is_stopped_costs_its_ticker_alone(workspace: Workspace) -> None:
     prepare(workspace)
     for family in ("RegisterSecurity", "DownloadMetadata", "InsertMetadata"):
-        workspace.set(family, time_limit="3")
+        workspace.set(family, time_limit="8")
     assert workspace.command("up").returncode == 0
-    # Nobody gets past this lock, so whoever waits for it is in the middle of a task.
-    with engine_for(workspace.database_url).connect() as connection:
-        connection.execute(sa.text("LOCK TABLE security_metadata IN ACCESS EXCLUSIVE MODE"))
-        process = workspace.start(*ARGUMENTS)
-        waiting: list[int] = []
-        while not waiting and process.poll() is None:
-            waiting = [int(pid) for pid in workspace.query(WAITING)]
-        psutil.Process(waiting[0]).suspend()
-    outputs = process.communicate(timeout=120)
+    process, outputs = strike_in_a_task(workspace, psutil.Process.suspend)
 
     assert process.returncode == 30, outputs
     [(kind, family, reason)] = workspace.query("SELECT kind, task_family, reason FROM task_failures")
     assert (kind, family) == ("timed_out", "InsertMetadata")
-    assert reason == "stopped after 9 s, its time_limit in luigi.cfg"
+    assert reason == "stopped after 24 s, its time_limit in luigi.cfg"
     assert "timed_out" in outputs[1]
     assert wait_until_gone(process.pid) == []
     assert workspace.query("SELECT count(*) FROM ohlcv") == [len(TICKERS) * 60]
