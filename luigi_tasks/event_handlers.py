@@ -16,7 +16,6 @@ from luigi.task_status import FAILED
 from luigi_tasks.database.ledger import Ledger, Marker
 from luigi_tasks.errors import SecuritiesMasterError, StepFailed
 from luigi_tasks.run import inline_runner, lifecycle, messages, preload
-from luigi_tasks.run.inline_runner import with_requirements
 from luigi_tasks.targets.marker import MarkerTarget
 from luigi_tasks.tasks.base import PipelineTask, TickerTask, database_url
 from luigi_tasks.tasks.in_one_process import InOneProcess
@@ -44,7 +43,9 @@ def _done(task: PipelineTask, seconds: float) -> None:
     else:
         rows, detail = task.receipt()
         ledger.mark(Marker(task.step(), rows, detail), seconds)
-    task.say(f"{rows:,} row{'s' * (rows != 1)} in {seconds:.2f} s")
+    # luigid's page shows it as HTML, so text from elsewhere has no place here.
+    words = f"{rows:,} row{'s' * (rows != 1)} in {seconds:.2f} s"
+    messages.send(kind="words", task_id=task.task_id, words=words)
 
 
 @PipelineTask.event_handler(Event.FAILURE)
@@ -87,7 +88,7 @@ def _ended_from_outside(task: PipelineTask, kind: str, reason: str) -> None:
     _tell_of_failure(task)
     if isinstance(task, InOneProcess):
         messages.send(kind="settled", of=task.kind, done=False)
-        chain = with_requirements(*task.requires())
+        chain = inline_runner.with_requirements(*task.requires())
         task = next((step for step in chain if not step.complete()), chain[-1])
         inline_runner.show(task, FAILED, html.escape(reason))
     logger.error("%s: %s: %s", kind, getattr(task, "ticker", task.task_family), reason)

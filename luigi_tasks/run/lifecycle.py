@@ -102,6 +102,7 @@ class _Run:
         self.progress = Progress(0.0)
         self.expected: set[str] = set()
         self.failed_idle: float | None = None
+        self.held_at = 0.0
         self.report: Report | None = None
 
 
@@ -182,10 +183,10 @@ def book(task: RunTask | None = None) -> None:
     for. Does nothing where `begin` did nothing."""
     if not _this.begun or _this.booked:
         return
-    _this.booked = True
     if task is not None:
         _this.about = task.task_family, task.booked_parameters()
     Ledger(embedded.url(settings.load())).begin_run(RUN_ID, *_this.about)
+    _this.booked = True
     if _make_folder(settings.load().reports / RUN_ID):
         _this.page_shown = luigid_client.page_url(RUN_ID) is not None
 
@@ -263,12 +264,9 @@ def _end_idle() -> None:
         _this.stop_asking(signal.SIGUSR1, None)
 
 
-_held_at = [0.0]
-
-
 def _hold() -> None:
-    if time.monotonic() >= _held_at[0] + _HOLD_SECONDS:
-        _held_at[0] = time.monotonic()
+    if time.monotonic() >= _this.held_at + _HOLD_SECONDS:
+        _this.held_at = time.monotonic()
         presence.keep()
 
 
@@ -335,8 +333,8 @@ def end(run_id: str, interrupted_by: str = "") -> str:
     return str(document["outcome"])
 
 
-def page_link(ticker: str = "") -> str | None:
-    """What luigid's page links to: this run's report, or a ticker in it. None where luigid does not show it."""
+def page_link(ticker: str) -> str | None:
+    """What luigid's page links to: a ticker in this run's report. None where luigid does not show that."""
     return luigid_client.page_path(RUN_ID, ticker) if _this.page_shown else None
 
 

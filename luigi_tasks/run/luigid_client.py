@@ -176,25 +176,26 @@ class Steps:
 
     def _tell(self, calls: list[Call]) -> bool:
         """Whether luigid has taken the calls: all by one request, or where it is not one of `up`, by one each."""
-        base = str(self._base).rstrip("/")
         try:
-            if self._at_once:
-                body = urllib.request.Request(f"{base}/calls", json.dumps(calls).encode(), method="POST")  # noqa: S310
-                with urllib.request.urlopen(body, timeout=_SECONDS):  # noqa: S310
-                    return True
-        except urllib.error.HTTPError as error:
-            if error.code not in (404, 405):
-                logger.debug("luigid does not show steps: %s", error)
-                return False
-            self._at_once = False
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            logger.debug("luigid does not show steps: %s", error)
-            return False
-        try:
-            found = RemoteScheduler(base)
-            for method, arguments in calls:
-                getattr(found, method)(**arguments)
-        except RPCError as error:
+            if not self._tell_at_once(calls):
+                found = scheduler()
+                for method, arguments in calls:
+                    getattr(found, method)(**arguments)
+        except (OSError, http.client.HTTPException, ValueError, RPCError) as error:
             logger.debug("luigid does not show steps: %s", error)
             return False
         return True
+
+    def _tell_at_once(self, calls: list[Call]) -> bool:
+        """Whether luigid takes many calls by one request, and has taken these."""
+        if self._at_once:
+            url = f"{str(self._base).rstrip('/')}/calls"
+            request = urllib.request.Request(url, json.dumps(calls).encode(), method="POST")  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+                    pass
+            except urllib.error.HTTPError as error:
+                if error.code not in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED):
+                    raise
+                self._at_once = False
+        return self._at_once

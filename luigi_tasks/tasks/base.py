@@ -16,7 +16,7 @@ from luigi_tasks.database import embedded
 from luigi_tasks.database.budget import PostgresBudget
 from luigi_tasks.database.ledger import Marker, Step
 from luigi_tasks.errors import ConfigurationError, SecuritiesMasterError
-from luigi_tasks.run import lifecycle, messages
+from luigi_tasks.run import lifecycle
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import BarsTarget, ParquetTarget
 from luigi_tasks.targets.marker import MarkerTarget
@@ -61,7 +61,11 @@ class PipelineTask(luigi.Task):
     def complete(self) -> bool:
         """Asked again where the database is away for a moment: "I cannot tell" is neither yes nor no."""
         lifecycle.begin(self)
-        return self.with_retries(lambda: bool(super(PipelineTask, self).complete()))
+        return self.with_retries(self.is_done)
+
+    def is_done(self) -> bool:
+        """Whether the task is complete, as far as can be told now: what families that tell it otherwise override."""
+        return bool(super().complete())
 
     def with_retries(self, function: Callable[[], Result]) -> Result:
         """What the function returns, tried `attempts` times while it fails for a transient reason."""
@@ -86,10 +90,6 @@ class PipelineTask(luigi.Task):
     def receipt(self) -> tuple[int, dict[str, Any]]:
         """How many rows the finished task left behind, and what the report should know of it."""
         return luigi.task.flatten(self.output())[0].rows(), {}
-
-    def say(self, words: str) -> None:
-        """Show words of our own on luigid's page; it shows them as HTML, so text from elsewhere has no place here."""
-        messages.send(kind="words", task_id=self.task_id, words=words)
 
     def on_failure(self, exception: BaseException) -> str:
         """What luigid's page shows as the error."""

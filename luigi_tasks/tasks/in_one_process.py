@@ -10,7 +10,7 @@ from luigi.task_status import DONE, PENDING
 from luigi_tasks import settings
 from luigi_tasks.errors import PatienceExhausted, StepFailed
 from luigi_tasks.run import inline_runner, lifecycle, messages
-from luigi_tasks.tasks.base import HistoryTask, budget
+from luigi_tasks.tasks.base import HistoryTask, TickerTask, budget
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
 
@@ -19,11 +19,16 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
 
     kind: ClassVar[str]
     """What the ticker is done for: ohlcv or metadata."""
+    storing: ClassVar[tuple[type[TickerTask], ...]]
+    """The steps that are its own; with what they require."""
 
     @property
     def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
         """That of all its steps."""
         return sum(step.worker_timeout for step in inline_runner.with_requirements(*self.requires()))
+
+    def requires(self) -> list[luigi.Task]:
+        return [self.clone(family) for family in self.storing]
 
     def _requires(self) -> list[luigi.Task]:
         """What luigid has to see done before: nothing, since what is required is run here."""

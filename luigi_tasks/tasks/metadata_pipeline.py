@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import luigi
-
-from luigi_tasks.tasks.base import HistoryTask
 from luigi_tasks.tasks.in_one_process import InOneProcess
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 
 
-class MetadataPipeline(InOneProcess, HistoryTask):
+class MetadataPipeline(InOneProcess):
     """RegisterSecurity, DownloadMetadata and InsertMetadata of a ticker."""
 
     # A resource of its own: slower by the rate that Yahoo bears, it would keep the bars waiting.
     resources = {"yfinance_company": 1}
     kind = "metadata"
-
-    def requires(self) -> list[luigi.Task]:
-        return [self.clone(InsertMetadata)]
+    storing = (InsertMetadata,)

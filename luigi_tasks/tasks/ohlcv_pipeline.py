@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import luigi
-
-from luigi_tasks.tasks.base import HistoryTask
 from luigi_tasks.tasks.in_one_process import InOneProcess
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
 
 
-class OhlcvPipeline(InOneProcess, HistoryTask):
+class OhlcvPipeline(InOneProcess):
     """RegisterSecurity, DownloadOhlcv, ValidateOhlcv and InsertOhlcv of a ticker."""
 
     resources = {"yfinance_api": 1}
     kind = "ohlcv"
-
-    def requires(self) -> list[luigi.Task]:
-        return [self.clone(RegisterSecurity), self.clone(InsertOhlcv)]
+    storing = (RegisterSecurity, InsertOhlcv)

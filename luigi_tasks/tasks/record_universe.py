@@ -25,9 +25,9 @@ class RecordUniverse(PipelineTask):
     def output(self) -> MarkerTarget:
         return MarkerTarget(database_url(), self.task_id)
 
-    def complete(self) -> bool:
+    def is_done(self) -> bool:
         # The marker alone does not tell: on the same as-of date, another list may have been recorded since.
-        return super().complete() and Memberships(database_url()).hold(**self._known())
+        return super().is_done() and Memberships(database_url()).hold(**self._known())
 
     def run(self) -> None:
         known = self._known()

@@ -21,7 +21,7 @@ from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.parameters import Count, Full, OfFamily
 from luigi_tasks.tasks.record_universe import RecordUniverse
-from luigi_tasks.tasks.ticker_group import STORING, TickerGroup
+from luigi_tasks.tasks.ticker_group import PIPELINES, TickerGroup
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 from luigi_tasks.tasks.validate_tickers import ValidateTickers
 
@@ -54,12 +54,8 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         """What luigid is told of at first; tens of thousands of tickers, all pending at once, would keep it busy."""
         return [self._validated()]
 
-    def complete(self) -> bool:
-        lifecycle.begin(self)
+    def is_done(self) -> bool:
         lifecycle.book(self)
-        return self.with_retries(self._is_done)
-
-    def _is_done(self) -> bool:
         return (
             self._validated().complete()
             and self._universe().complete()
@@ -105,8 +101,8 @@ class RunAll(UniverseTask, luigi.WrapperTask):
         size = max(settings.load().group_size, math.ceil(len(tickers) / _MOST_GROUPS))
         for first in range(0, len(tickers), size):
             members = tickers[first : first + size]
-            for kind, storing in STORING.items():
-                if any(waiting.get(ticker, set()).intersection(storing) for ticker in members):
+            for kind, pipeline in PIPELINES.items():
+                if any(waiting.get(ticker, set()).intersection(pipeline.storing) for ticker in members):
                     of_it = {"kind": kind, "first": first, "size": len(members)}
                     yield self.clone(TickerGroup, universe=digest, asked=self.asked, **of_it)
 

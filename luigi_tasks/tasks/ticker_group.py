@@ -20,24 +20,19 @@ from luigi_tasks.targets.files import JsonTarget
 from luigi_tasks.tasks.base import PipelineTask, budget
 from luigi_tasks.tasks.due import pipelines, steps_to_do
 from luigi_tasks.tasks.in_one_process import InOneProcess
-from luigi_tasks.tasks.insert_metadata import InsertMetadata
-from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.metadata_pipeline import MetadataPipeline
 from luigi_tasks.tasks.ohlcv_pipeline import OhlcvPipeline
 from luigi_tasks.tasks.parameters import Asked, Count, Full, OfFamily
-from luigi_tasks.tasks.register_security import RegisterSecurity
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
 PIPELINES: dict[str, type[InOneProcess]] = {each.kind: each for each in (OhlcvPipeline, MetadataPipeline)}
-STORING = {"ohlcv": (RegisterSecurity, InsertOhlcv), "metadata": (InsertMetadata,)}
-"""Steps that a pipeline of the kind is there for, of those in `due.STORED`."""
 
 
 class TickerGroup(PipelineTask):
     """Has the tickers number `first` to `first + size - 1` of a validated list done."""
 
     kind: str = luigi.ChoiceParameter(
-        choices=tuple(STORING), description="what of them: their bars (ohlcv), or their company data (metadata)"
+        choices=tuple(PIPELINES), description="what of them: their bars (ohlcv), or their company data (metadata)"
     )
     years_back: int = Count(default=10, description="years of bars before the as-of date")
     full: bool = Full()
@@ -51,9 +46,8 @@ class TickerGroup(PipelineTask):
     def resources(self) -> dict[str, int]:  # type: ignore[override]  # Luigi asks for it when it is scheduled
         return PIPELINES[self.kind].resources
 
-    def complete(self) -> bool:
-        lifecycle.begin(self)
-        waiting = self.with_retries(self.to_do)
+    def is_done(self) -> bool:
+        waiting = self.to_do()
         if not waiting:
             return True
         lifecycle.expect(self.task_id, self.kind, len(waiting))
@@ -66,13 +60,11 @@ class TickerGroup(PipelineTask):
             budget().check_patience()
         waiting = self.with_retries(self.to_do)
         if waiting:
-            yield luigi.DynamicRequirements(
-                [pipeline.clone(PIPELINES[self.kind]) for pipeline in waiting], lambda _: not self.to_do()
-            )
+            yield [pipeline.clone(PIPELINES[self.kind]) for pipeline in waiting]
 
     def to_do(self) -> list[TickerPipeline]:
         """Those of its tickers of which something of the kind is to be done."""
-        storing = STORING[self.kind]
+        storing = PIPELINES[self.kind].storing
         return [pipeline for pipeline, steps in steps_to_do(self.pipelines()).items() if steps.intersection(storing)]
 
     def pipelines(self) -> list[TickerPipeline]:

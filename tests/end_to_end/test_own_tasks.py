@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def test_workers_of_other_projects_on_the_same_luigid_are_none_of_our_business(o
     dead = subprocess.Popen(["true"])
     dead.wait()
     for name, process in (("theirs, alive", subprocess.Popen(["sleep", "240"])), ("theirs, dead", dead)):
-        about = {"workers": 1, "host": _host(), "pid": process.pid, "first_task": "TheirTask()"}
+        about = {"workers": 1, "host": socket.gethostname(), "pid": process.pid, "first_task": "TheirTask()"}
         luigid.add_worker(name, list(about.items()))
         luigid.add_task(worker=name, task_id=f"Their_{process.pid}", status="RUNNING", family="Their")
 
@@ -128,14 +129,8 @@ def test_workers_of_other_projects_on_the_same_luigid_are_none_of_our_business(o
     assert (states["theirs, alive"], states["theirs, dead"]) == ("active", "active")
 
 
-def _host() -> str:
-    import socket
-
-    return socket.gethostname()
-
-
 def test_a_single_task_beside_a_run_waits_for_the_resource_that_the_run_holds(own: Workspace) -> None:
-    execute(own, str(BIN / "python"), "-m", "luigi_tasks.cli", "down")
+    assert own.command("down").returncode == 0
     own.set("resources", yfinance_api="1")
     assert own.command("up", "--quiet").returncode == 0
     # Nobody gets past this lock, so that the run holds the one unit.
