@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from luigi_tasks.errors import (
     ConfigurationError,
@@ -23,6 +25,8 @@ from luigi_tasks.errors import (
 
 OLDEST_SERVER = 13
 _CONNECT_SECONDS = 5
+_FRESH_SECONDS = 1.0
+"""A connection used so lately is taken to be there; where it is not, the statement fails and is tried again."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number does, as long as it is ours: two first runs at once must not both create the tables.
 _MIGRATION_LOCK = 0x5EC0_A57E
@@ -100,7 +104,6 @@ def new_engine(database_url: str, statement_seconds: int | None = None) -> sa.En
         url,
         pool_size=1,
         max_overflow=4,
-        pool_pre_ping=True,
         hide_parameters=True,
         # These go before those of the URL.
         connect_args={
@@ -109,8 +112,26 @@ def new_engine(database_url: str, statement_seconds: int | None = None) -> sa.En
         },
     )
     sa.event.listen(engine, "do_connect", _say_who_connects)
+    sa.event.listen(engine, "checkin", _note_return)
+    sa.event.listen(engine, "checkout", partial(_require_alive, engine.dialect))
     _engines.add(engine)
     return engine
+
+
+def _note_return(connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["returned"] = time.monotonic()
+
+
+def _require_alive(dialect: sa.Dialect, connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+    """Have another connection made where this one has lain idle, and is broken. SQLAlchemy's pool_pre_ping asks each
+    time, which is every other statement of a ticker's."""
+    returned = record.info.get("returned")
+    if returned is None or time.monotonic() - returned < _FRESH_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except Exception as error:
+        raise sa.exc.DisconnectionError from error
 
 
 def _say_who_connects(dialect: object, record: object, args: list[object], parameters: dict[str, object]) -> None:

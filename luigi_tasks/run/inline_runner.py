@@ -21,6 +21,11 @@ from luigi_tasks.run import lifecycle, messages
 
 logger = logging.getLogger(__name__)
 
+_known: set[str] = set()
+"""Ids of the steps that this process, which Luigi forked for one ticker, has seen done."""
+_run_here: set[str] = set()
+"""Ids of the pipelines that were run in this process."""
+
 
 def run(pipeline: luigi.Task) -> None:
     """Run what the pipeline requires, as far as it is not complete, and before it what that requires.
@@ -28,11 +33,22 @@ def run(pipeline: luigi.Task) -> None:
     Raises:
         StepFailed: a step has failed; why is on record.
     """
+    _run_here.add(pipeline.task_id)
     for step in with_requirements(*luigi.task.flatten(pipeline.requires())):
         show(step, PENDING)
     done: set[str] = set()
     for step in luigi.task.flatten(pipeline.requires()):
         _finish(step, done)
+
+
+def has_run(pipeline: luigi.Task) -> bool:
+    """Whether the pipeline was run in this process."""
+    return pipeline.task_id in _run_here
+
+
+def complete(step: luigi.Task) -> bool:
+    """Whether the step is complete; what this process has seen done is not asked for again."""
+    return step.task_id in _known or step.complete()
 
 
 def _finish(step: luigi.Task, done: set[str]) -> None:
@@ -47,6 +63,8 @@ def _finish(step: luigi.Task, done: set[str]) -> None:
             _finish(required, done)
         _run(step, done)
     done.add(step.task_id)
+    if lifecycle.is_child():
+        _known.add(step.task_id)
     show(step, DONE)
 
 
@@ -59,6 +77,7 @@ def _run(step: luigi.Task, done: set[str]) -> None:
         while required := _wanted(step.run()):
             # It may have taken away what was done before.
             done.clear()
+            _known.clear()
             for each in required:
                 _finish(each, done)
         if not step.complete():

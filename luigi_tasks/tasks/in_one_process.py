@@ -22,6 +22,10 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
     storing: ClassVar[tuple[type[TickerTask], ...]]
     """The steps that are its own; with what they require."""
 
+    due: bool = luigi.BoolParameter(
+        default=False, significant=False, description="whether its group has just found that it is to be done"
+    )
+
     @property
     def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
         """That of all its steps."""
@@ -34,6 +38,12 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
         """What luigid has to see done before: nothing, since what is required is run here."""
         return []
 
+    def is_done(self) -> bool:
+        # Luigi asks for each of a group's tickers by itself, and the group has asked for all at once.
+        if self.due and not inline_runner.has_run(self):
+            return False
+        return all(map(inline_runner.complete, self.requires()))
+
     def run(self) -> None:
         done = False
         try:
@@ -42,7 +52,7 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
             inline_runner.show(whole, PENDING)
             inline_runner.run(self)
             done = True
-            if whole.complete():
+            if all(map(inline_runner.complete, whole.requires())):
                 # Of the other half, too, which may have been done before this run.
                 for step in (*whole.requires(), whole):
                     inline_runner.show(step, DONE, alone=step is not whole)

@@ -60,7 +60,7 @@ class TickerGroup(PipelineTask):
             budget().check_patience()
         waiting = self.with_retries(self.to_do)
         if waiting:
-            yield [pipeline.clone(PIPELINES[self.kind]) for pipeline in waiting]
+            yield [pipeline.clone(PIPELINES[self.kind], due=True) for pipeline in waiting]
 
     def to_do(self) -> list[TickerPipeline]:
         """Those of its tickers of which something of the kind is to be done."""

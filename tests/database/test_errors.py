@@ -79,7 +79,10 @@ def test_a_connection_that_broke_is_worth_trying_again_and_then_works(emptied_ur
     assert YfinanceClient(emptied_url).get_tickers() == []
 
 
-def test_a_connection_that_broke_while_nobody_looked_is_not_even_noticed(emptied_url: str) -> None:
+def test_a_connection_that_broke_while_nobody_looked_is_not_even_noticed(
+    emptied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "_FRESH_SECONDS", 0.0)
     client = YfinanceClient(emptied_url)
     client.get_tickers()
     other = sa.create_engine(db.normalised_url(emptied_url), poolclass=sa.NullPool)
@@ -209,3 +212,18 @@ def test_a_shown_url_says_where_but_not_the_password() -> None:
 def test_a_marker_in_a_database_that_is_away_is_neither_there_nor_not() -> None:
     with pytest.raises(DatabaseUnavailable):
         MarkerTarget(refused_url(), "Some_task_1").exists()
+
+
+def test_a_connection_is_asked_whether_it_is_there_only_after_it_has_lain_idle(
+    emptied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, asked = db.new_engine(emptied_url), list[object]()
+    monkeypatch.setattr(engine.dialect, "do_ping", asked.append)
+
+    for idle, pings in ((60.0, 0), (0.0, 1)):
+        monkeypatch.setattr(db, "_FRESH_SECONDS", idle)
+        for _ in range(2):
+            with engine.connect():
+                pass
+        assert len(asked) == 2 * pings, "the first time it is new" if idle else "each time"
+    engine.dispose()
