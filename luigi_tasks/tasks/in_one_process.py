@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import luigi
+from luigi.parameter import ParameterVisibility
 from luigi.task_status import DONE, PENDING
 
 from luigi_tasks import settings
@@ -23,7 +24,10 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
     """The steps that are its own; with what they require."""
 
     due: bool = luigi.BoolParameter(
-        default=False, significant=False, description="whether its group has just found that it is to be done"
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="whether its group has just found that it is to be done",
     )
 
     @property
