@@ -71,7 +71,13 @@ def _timed_out(task: PipelineTask, words: str) -> None:
 
 @PipelineTask.event_handler(Event.BROKEN_TASK)
 def _broken(task: PipelineTask, error: BaseException) -> None:
-    _record(task, "unexpected", f"could not be scheduled, {type(error).__name__}: {error}")
+    if isinstance(task, InOneProcess):
+        messages.send(kind="settled", of=task.kind, done=False)
+    _tell_of_failure(task)
+    if isinstance(error, SecuritiesMasterError):
+        _record(task, error.kind, str(error))
+    else:
+        _record(task, "unexpected", f"could not be scheduled, {type(error).__name__}: {error}")
 
 
 @TickerTask.event_handler(Event.DEPENDENCY_DISCOVERED)

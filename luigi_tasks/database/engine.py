@@ -181,7 +181,9 @@ def as_ours(engine: sa.Engine, subject: str, error: DBAPIError) -> SecuritiesMas
     """The error of ours for one of the driver's."""
     code = getattr(error.orig, "pgcode", None)
     words = " ".join(str(error.orig).split())
-    if code is None and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+    # A server that dies in mid-statement is now and then told as a mere DatabaseError.
+    gone = error.connection_invalidated or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    if code is None and gone:
         where = shown(engine.url.render_as_string(hide_password=False))
         if "FATAL" not in words and any(unproved in words for unproved in _UNPROVED):
             return DatabaseRefused(

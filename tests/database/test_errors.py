@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
@@ -227,3 +228,14 @@ def test_a_connection_is_asked_whether_it_is_there_only_after_it_has_lain_idle(
                 pass
         assert len(asked) == 2 * pings, "the first time it is new" if idle else "each time"
     engine.dispose()
+
+
+def test_a_server_that_dies_in_mid_statement_is_away_and_has_not_refused(emptied_url: str) -> None:
+    """psycopg2 has no code for it, and now and then no better class of error either."""
+    engine = engine_for(emptied_url)
+    words = "server closed the connection unexpectedly"
+    told = sa.exc.DBAPIError.instance(
+        "SELECT 1", None, psycopg2.DatabaseError(words), psycopg2.Error, connection_invalidated=True
+    )
+
+    assert isinstance(db.as_ours(engine, "A", told), DatabaseUnavailable)
