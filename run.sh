@@ -13,7 +13,8 @@ usage() {
 ./run.sh retry [--kind KIND]  run again what failed and is not done since, and nothing else
 ./run.sh accept TICKER...      take a history that was held back as another security's, in place of the stored one
 ./run.sh tickers list | add TICKER... --grouping NAME | remove TICKER...   what config/universe.yaml lists
-./run.sh check [--offline]    whether a run has all that it needs
+./run.sh check [--offline]    whether a run has all that it needs (--yahoo: whether Yahoo's answers are as they were)
+./run.sh upgrade-yahoo [--to VERSION]   a newer yfinance, if all that is needed of it works with it
 ./run.sh plan [the same]      what a run would do: tickers by state, requests, time; nothing is asked of Yahoo
 ./run.sh forget TICKER        delete all that is stored of a ticker, so that the next run loads it anew
 ./run.sh export [options]     prices, company data and universe as parquet or CSV files; --help says more
@@ -94,6 +95,10 @@ demo)
 plan | data-docs | accept)
     environment demo
     python -m luigi_tasks.cli up --quiet
+    exec python -m luigi_tasks.cli "$@"
+    ;;
+upgrade-yahoo)
+    environment demo,test
     exec python -m luigi_tasks.cli "$@"
     ;;
 up | down | status | report | late | metrics | psql | forget | export | compare | retry | tickers | check | completion | backup | restore | migrate | roles)

@@ -34,6 +34,7 @@ from luigi_tasks.report import findings
 from luigi_tasks.report.collect import KINDS
 from luigi_tasks.run import lifecycle
 from luigi_tasks.targets.files import FileTarget
+from luigi_tasks.tasks.download_quotes import DownloadQuotes
 from luigi_tasks.tasks.parameters import CommaSeparated, OfFamily, today
 
 FOLDER = Path(__file__).parent / "reference"
@@ -319,11 +320,13 @@ def _targets(family: type[luigi.Task]) -> Iterator[str]:
     given: dict[str, Any] = {name: value for name, value in _SAMPLE.items() if name in parameters}
     if "date" in parameters:
         given["date"] = _DATE
+    if family is DownloadQuotes:
+        given["tickers"] = ("AAPL", "MSFT")
     chosen = settings.load()
     for target in luigi.task.flatten(family(**given).output()):
         if isinstance(target, FileTarget):
             path = target.path.relative_to(chosen.root)
-            yield f"`{re.sub('-[0-9a-f]{12}', '-DIGEST', str(path))}`"
+            yield f"`{re.sub('-[0-9a-f]{12,16}', '-DIGEST', str(path))}`"
         else:
             yield f"a marker ({type(target).__name__}: {_sentence(type(target)).lower().rstrip('.')})"
 

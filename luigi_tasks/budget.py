@@ -11,13 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-Kind = Literal["prices", "company", "access"]
-"""Classes of endpoints with a rate of their own; access is what gets a cookie and a crumb."""
+Kind = Literal["prices", "quotes", "company", "access"]
+"""Classes of endpoints with a rate of their own: bars; quotes, for many tickers at once; company data, of one; and what
+gets a cookie and a crumb."""
 
-KINDS: tuple[Kind, ...] = ("prices", "company", "access")
+KINDS: tuple[Kind, ...] = ("prices", "quotes", "company", "access")
 
-Outcome = Literal["answered", "throttled", "down"]
-"""What a request came to: any answer about the question, a 429, or no usable answer at all."""
+FIRST_CLAIM: tuple[Kind, ...] = ("prices", "quotes", "access")
+"""Those that come before the others, where the rate of all kinds together does not suffice."""
+
+Outcome = Literal["answered", "throttled", "unauthorised", "down"]
+"""What a request came to: any answer about the question, a 429, credentials that were refused, or nothing usable."""
+
+Reaction = Literal["none", "paused", "alone"]
+"""What a request that was not answered has brought about: nothing; everybody waits, so that it may be sent again; or it
+is refused by itself while others are answered, and shall not be sent again."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,10 @@ class Pace:
     """How fast to ask and how long to wait; durations in seconds."""
 
     per_minute: Mapping[Kind, float]
-    """Requests a minute that are never exceeded on average; 0: no limit."""
-    burst: int = 10
+    """Requests a minute that are never exceeded on average; 0, or not named: no limit."""
+    all_per_minute: float = 0.0
+    """The same, of all kinds that have a limit together; 0: none."""
+    burst: int = 5
     """Requests of one kind that may be sent at once after a quiet time."""
     first_pause: float = 15.0
     longest_pause: float = 600.0
@@ -47,6 +57,9 @@ class Permit:
     entered: dt.datetime
     probe: bool = False
     """The one request that finds out whether a pause may end."""
+    reference: bool = False
+    """A well-known ticker is to be asked about instead, to find out whether it is this question alone that is refused.
+    """
     quiet: bool = False
     """All was well when it was given, so that an answer is no news."""
 
@@ -62,16 +75,13 @@ class Access:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long requests take, by kind: at least so many seconds after `paused`, for which nobody may ask."""
+    """How long requests take at least, in seconds from the end of `paused`, for which nobody may ask."""
 
-    seconds: Mapping[Kind, float]
-    """Of the kinds that have a rate."""
+    closes: float | None
+    """Until all bars are in; None: they have no rate."""
+    company: float | None
+    """Until all company data is in, too, for which the bars are waited for; None: it has no rate."""
     paused: float = 0.0
-
-    @property
-    def slowest(self) -> Kind | None:
-        """The kind that decides, since the kinds go on side by side; None where none of them has a rate."""
-        return max(self.seconds, key=lambda kind: self.seconds[kind], default=None)
 
 
 class Budget(Protocol):
@@ -87,7 +97,7 @@ class Budget(Protocol):
             PatienceExhausted: the provider has kept everybody waiting for too long.
         """
 
-    def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> None:
+    def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> Reaction:
         """Say what the request came to; `retry_after` is what the provider asked for, in seconds."""
 
     def access(self) -> Access | None:
@@ -108,8 +118,8 @@ class LocalBudget:
     def enter(self, kind: Kind, subject: str) -> Permit:
         return Permit(kind, subject, dt.datetime.now(dt.UTC))
 
-    def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> None:
-        pass
+    def leave(self, permit: Permit, outcome: Outcome, retry_after: float = 0.0) -> Reaction:
+        return "none"
 
     def access(self) -> Access | None:
         return self._access

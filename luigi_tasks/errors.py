@@ -59,6 +59,10 @@ class AuthorisationFailure(TransientError):
     kind = "authorisation"
 
 
+class CredentialsRefused(AuthorisationFailure):
+    """The provider refuses everybody's cookie or crumb, new ones too, which is its way to throttle; all pause."""
+
+
 class AnswerNotUnderstood(TransientError):
     """An answer that parses but is not what was asked for: another ticker, a missing field, an unknown error."""
 
@@ -85,6 +89,22 @@ class DownTooLong(PatienceExhausted):
     """The provider, or the network, was down for longer than the run's patience."""
 
     kind = "outage"
+
+
+class RefusedAltogether(ThrottledTooLong):
+    """The provider refuses every request of a kind while it answers those of other kinds."""
+
+
+class RefusedAlone(TerminalError):
+    """The provider refuses one question again and again (429), and answers others: it is a matter of that question."""
+
+    kind = "refused_alone"
+
+
+class SecondRequest(TerminalError):
+    """yfinance has sent more than the one request that a question needs: it is not the yfinance that we know."""
+
+    kind = "yfinance_moved"
 
 
 class NoSuchTicker(TerminalError):

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from luigi_tasks import settings
 from luigi_tasks.budget import Forecast, Kind
 from luigi_tasks.database.ledger import Ledger
+from luigi_tasks.database.standing import Standing
+from luigi_tasks.market.source import MOST_QUOTES
 from luigi_tasks.market.universe import validate
+from luigi_tasks.tasks import download_quotes
 from luigi_tasks.tasks.base import TickerTask, budget, database_url
 from luigi_tasks.tasks.download_metadata import DownloadMetadata
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
@@ -16,7 +19,7 @@ from luigi_tasks.tasks.due import already, pipelines, resting_tickers, told_by_m
 from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.run_all import RunAll
+from luigi_tasks.tasks.run_all import RunAll, group_size
 
 STATES = {
     "new": "never stored",
@@ -49,7 +52,7 @@ class Plan:
         if settings.load().source != "yahoo":
             yield "requests: none, the source is files"
             return
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items())
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items() if count or kind != "quotes")
         yield f"requests: {sum(self.requests.values()):,} ({counts})"
         yield f"time: {self._time()}"
         if self.forecast.paused:
@@ -58,12 +61,15 @@ class Plan:
     def _time(self) -> str:
         if not any(self.requests.values()):
             return "none, nothing is asked for"
-        slowest, seconds = self.forecast.slowest, self.forecast.seconds
-        if slowest is None:
+        closes, company = self.forecast.closes, self.forecast.company
+        if closes is None and company is None:
             return "no rate is set in [Yahoo]"
-        others = [f"{kind} {_duration(each)}" for kind, each in seconds.items() if kind not in (slowest, "access")]
-        beside = f"; beside it {', '.join(others)}" if others else ""
-        return f"{_duration(seconds[slowest])} at least, by the rate of {slowest} as it is now{beside}"
+        parts = []
+        if self.requests.get("prices") and closes is not None:
+            parts.append(f"all closes in {_duration(closes)} at least")
+        if self.requests.get("company") and company is not None:
+            parts.append(f"all company data in {_duration(company)} at least")
+        return ", ".join(parts or ["a moment"]) + ", by the rates as they are now"
 
 
 def plan(run: RunAll) -> Plan:
@@ -96,21 +102,35 @@ def plan(run: RunAll) -> Plan:
     )
     there = already(waiting)
 
-    def wanted(stored_by: type[TickerTask], download: type[TickerTask]) -> int:
-        return sum(
-            pipeline.clone(stored_by).task_id not in markers and not pipeline.clone(download).complete()
+    def wanting(stored_by: type[TickerTask], download: type[TickerTask]) -> list[str]:
+        """The tickers of which the source has to be asked."""
+        return [
+            pipeline.ticker
             for pipeline in waiting
             if pipeline.ticker not in there.get(stored_by, ())
-        )
+            and pipeline.clone(stored_by).task_id not in markers
+            and not pipeline.clone(download).complete()
+        ]
 
-    requests: dict[Kind, int] = {
-        "prices": wanted(InsertOhlcv, DownloadOhlcv),
-        "company": wanted(InsertMetadata, DownloadMetadata),
-    }
-    if settings.load().source != "yahoo":
-        return Plan(str(run.date), states, len(verdict.rejected), {}, Forecast({}))
+    chosen = settings.load()
+    if chosen.source != "yahoo":
+        return Plan(str(run.date), states, len(verdict.rejected), {}, Forecast(None, None))
+    company, quotes = wanting(InsertMetadata, DownloadMetadata), 0
+    if download_quotes.wanted(run.date):
+        size = group_size(len(names))
+        groups = [names[first : first + size] for first in range(0, len(names), size)]
+        quotes = sum(-(-len(group) // MOST_QUOTES) for group in groups if to_do.intersection(group))
+        fresh = Standing(database_url()).fresh_metadata(company, run.date, chosen.refresh_days)
+        company = [ticker for ticker in company if ticker not in fresh]
+    charts = len(wanting(InsertOhlcv, DownloadOhlcv))
+    requests: dict[Kind, int] = {"prices": charts, "quotes": quotes, "company": len(company)}
     known = budget().access() is not None
     requests["access"] = (1 if known else 2) if any(requests.values()) else 0
+    if chosen.plain:
+        # yfinance's own ways ask for a time zone, too, and for three parts of company data; for a cookie and a crumb in
+        # every process.
+        requests |= {"prices": 2 * charts, "quotes": len(company), "company": 2 * len(company)}
+        requests["access"] = 2 * (charts + len(company))
     return Plan(str(run.date), states, len(verdict.rejected), requests, budget().forecast(requests))
 
 

@@ -10,6 +10,15 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class LastBar:
+    """One of the newest stored bars; `provisional`: the source may still settle it."""
+
+    date: dt.date
+    close: float
+    provisional: bool
+
+
+@dataclass(frozen=True)
 class Stored:
     """What is stored of a security's history; days are calendar days where it is traded."""
 
@@ -23,6 +32,8 @@ class Stored:
     """The first of the last few stored sessions; None: there are no bars."""
     unfilled_from: dt.date | None = None
     """The first session that was missing and should be asked for again."""
+    latest: tuple[LastBar, ...] = ()
+    """The last few stored bars, by date."""
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,31 @@ class Market(luigi.Config):
 class Yahoo(luigi.Config):
     """How Yahoo is asked, by all processes together; it publishes no limits, these are what users report to hold."""
 
-    prices_per_minute: float = luigi.FloatParameter(default=60.0, description="requests for bars a minute; 0: no limit")
-    company_per_minute: float = luigi.FloatParameter(
-        default=10.0, description="requests for company data a minute; 0: no limit"
+    requests_per_minute: float = luigi.FloatParameter(
+        default=60.0, description="requests of all kinds that have a limit together, bars and quotes first; 0: no limit"
     )
-    burst: int = luigi.IntParameter(default=10, description="requests of a kind sent at once after a quiet time")
+    prices_per_minute: float = luigi.FloatParameter(
+        default=60.0, description="requests for bars a minute, and as many for quotes; 0: no limit"
+    )
+    company_per_minute: float = luigi.FloatParameter(
+        default=20.0, description="requests for one ticker's company data a minute; 0: no limit"
+    )
+    burst: int = luigi.IntParameter(default=5, description="requests sent at once after a quiet time")
+    quotes: bool = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="whether market value and shares come daily by quote, of fifty tickers at once",
+    )
+    probe: bool = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="whether quotes tell which ticker needs no bars, or all of its bars anew",
+    )
+    plain: bool = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="whether yfinance asks in its own ways, with more requests: see docs/how-to/yahoo-broke.md",
+    )
     first_pause: float = luigi.FloatParameter(default=15.0, description="seconds of silence after the first 429")
     longest_pause: float = luigi.FloatParameter(default=600.0, description="seconds that no pause exceeds")
     patience: float = luigi.FloatParameter(
@@ -90,7 +110,10 @@ class Yahoo(luigi.Config):
 class Company(luigi.Config):
     """Company data, which changes slowly."""
 
-    refresh_days: int = luigi.IntParameter(default=7, description="days between two requests for a ticker's data")
+    refresh_days: int = luigi.IntParameter(
+        default=30, description="days between two requests for a ticker's company data, where quotes tell its numbers"
+    )
+    refresh_days_without_quotes: int = luigi.IntParameter(default=7, description="the same where they do not")
 
 
 class History(luigi.Config):
@@ -149,7 +172,7 @@ class Retry(luigi.Config):
 class Groups(luigi.Config):
     """How many tickers RunAll has luigid know at a time."""
 
-    size: int = luigi.IntParameter(default=40, description="tickers that luigid is told of at once")
+    size: int = luigi.IntParameter(default=50, description="tickers that luigid is told of at once")
 
 
 class Progress(luigi.Config):
@@ -210,6 +233,10 @@ class Settings:
     docs_seconds: float
     pace: Pace
     refresh_days: int
+    refresh_days_without_quotes: int
+    quotes: bool
+    probe: bool
+    plain: bool
     overlap_sessions: int
     whole_days: int
     retire_after_days: int
@@ -258,7 +285,7 @@ def load() -> Settings:
         _read(History),
         _read(Retirement),
     )
-    progress, metrics = _read(Progress), _read(Metrics)
+    progress, metrics, yahoo = _read(Progress), _read(Metrics), _read(Yahoo)
     if not 0 <= quality.most_bad_share <= 1:
         raise ConfigurationError("[Quality] most_bad_share", f"{quality.most_bad_share} is not a share from 0 to 1")
     if not quality.docs_seconds >= 0:
@@ -271,6 +298,7 @@ def load() -> Settings:
         raise ConfigurationError("[Groups] size", f"{groups.size} is not a positive number")
     for section, name, number in (
         ("Company", "refresh_days", company.refresh_days),
+        ("Company", "refresh_days_without_quotes", company.refresh_days_without_quotes),
         ("History", "overlap_sessions", history.overlap_sessions),
         ("History", "whole_days", history.whole_days),
         ("Retirement", "after_days", retirement.after_days),
@@ -289,8 +317,12 @@ def load() -> Settings:
         suite_file=Path(quality.suite).absolute(),
         most_bad_share=quality.most_bad_share,
         docs_seconds=quality.docs_seconds,
-        pace=_pace(market.request_timeout),
+        pace=_pace(yahoo, market.request_timeout),
         refresh_days=company.refresh_days,
+        refresh_days_without_quotes=company.refresh_days_without_quotes,
+        quotes=yahoo.quotes,
+        probe=yahoo.quotes and yahoo.probe,
+        plain=yahoo.plain,
         overlap_sessions=history.overlap_sessions,
         whole_days=history.whole_days,
         retire_after_days=retirement.after_days,
@@ -366,15 +398,23 @@ def _read_secret(path: Path) -> str:
     return text
 
 
-def _pace(request_timeout: float) -> Pace:
-    yahoo = _read(Yahoo)
-    numbers = {name: getattr(yahoo, name) for name in yahoo.get_param_names()}
+def _pace(yahoo: Yahoo, request_timeout: float) -> Pace:
+    numbers = {
+        name: getattr(yahoo, name) for name, kind in yahoo.get_params() if not isinstance(kind, luigi.BoolParameter)
+    }
     for name, number in numbers.items():
         if not 0 <= number < float("inf") or (number == 0 and not name.endswith("_per_minute")):
             raise ConfigurationError(f"[Yahoo] {name}", f"{number} is not a positive number")
     return Pace(
         # A cookie and a crumb are wanted once a run; this only bounds what a refused session can cost.
-        per_minute={"prices": yahoo.prices_per_minute, "company": yahoo.company_per_minute, "access": 12.0},
+        per_minute={
+            "prices": yahoo.prices_per_minute,
+            "quotes": yahoo.prices_per_minute,
+            "company": yahoo.company_per_minute,
+            # In its own ways yfinance wants them anew in every process.
+            "access": yahoo.prices_per_minute if yahoo.plain else 12.0,
+        },
+        all_per_minute=yahoo.requests_per_minute,
         burst=yahoo.burst,
         first_pause=yahoo.first_pause,
         longest_pause=max(yahoo.longest_pause, yahoo.first_pause),

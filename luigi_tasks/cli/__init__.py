@@ -23,6 +23,7 @@ from luigi_tasks.cli.options import names
 from luigi_tasks.cli.retry import retry
 from luigi_tasks.cli.status import status
 from luigi_tasks.cli.universe import tickers
+from luigi_tasks.cli.upgrading import upgrade_yahoo
 from luigi_tasks.database import embedded
 from luigi_tasks.database.engine import libpq_environment, newest_revision, normalised_url, shown
 from luigi_tasks.database.ledger import Ledger
@@ -226,7 +227,7 @@ def psql(database: str | None, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *arguments])
 
 
-for each in (status, retry, accept, export, compare, tickers, check, completion, *stubs()):
+for each in (status, retry, accept, export, compare, tickers, check, upgrade_yahoo, completion, *stubs()):
     commands.add_command(each)
 
 

@@ -19,7 +19,10 @@ from luigi_tasks.tasks.base import source
 
 _GIBIBYTE = 2**30
 _LITTLE_DISK = 2.0
-_PACKAGE = "luigi-securities-master"
+PACKAGE = "luigi-securities-master"
+
+UNREACHABLE = 3
+"""Exit code of a check of Yahoo where Yahoo cannot be reached."""
 
 Finding = tuple[str, str]
 """ok, warning or problem; and what was found, with the remedy."""
@@ -27,8 +30,15 @@ Finding = tuple[str, str]
 
 @click.command(epilog="Example: ./run.sh check --offline")
 @click.option("--offline", is_flag=True, help="Do not ask the source of the bars.")
-def check(offline: bool) -> None:
-    """Look whether a run has all that it needs; exit with 1 if it has not."""
+@click.option("--yahoo", is_flag=True, help="Ask Yahoo a question of each kind instead, and say what has moved.")
+def check(offline: bool, yahoo: bool) -> None:
+    """Look whether a run has all that it needs; exit with 1 if it has not.
+
+    With --yahoo, exit with 3 if it cannot be reached.
+    """
+    if yahoo:
+        _look_at_yahoo()
+        return
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "Python": _python,
         "packages": _packages,
@@ -59,6 +69,24 @@ def check(offline: bool) -> None:
         sys.exit(1)
 
 
+def _look_at_yahoo() -> None:
+    """What the canary has to say, a line for each part of what this project knows of Yahoo's answers."""
+    from luigi_tasks.market.yahoo import YahooSource
+    from luigi_tasks.market.yahoo.canary import look
+
+    chosen = settings.load()
+    click.echo(f"yfinance {version('yfinance')}, curl_cffi {version('curl_cffi')}, pandas {version('pandas')}")
+    problems = 0
+    for part in look(YahooSource(timeout=chosen.request_timeout, references=chosen.witnesses, plain=chosen.plain)):
+        problems += bool(part.problem)
+        level, colour = ("moved", "red") if part.problem else ("ok", "green")
+        click.echo(f"{click.style(f'{level:<8}', fg=colour)} {part.name}: {part.problem or part.seen}")
+        if part.unreachable:
+            sys.exit(UNREACHABLE)
+    if problems:
+        sys.exit(1)
+
+
 def _python() -> Iterator[Finding]:
     yield "ok", f"{sys.version.split()[0]}, {sys.executable}"
 
@@ -67,7 +95,7 @@ def _packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     wrong, count = [], 0
-    for text in requires(_PACKAGE) or ():
+    for text in requires(PACKAGE) or ():
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue

@@ -25,6 +25,7 @@ from luigi_tasks.database.ledger import Marker, write_marker
 from luigi_tasks.database.memberships import enlist, listed_on
 from luigi_tasks.database.schema import (
     absences,
+    company_numbers,
     ohlcv,
     securities,
     security_groupings,
@@ -37,10 +38,11 @@ from luigi_tasks.errors import (
     HistoryShrank,
     IdenticalSeries,
     InvalidData,
+    OutdatedDownload,
     SecurityNotFound,
     WrongAnswer,
 )
-from luigi_tasks.schedule import Span, Stored
+from luigi_tasks.schedule import LastBar, Span, Stored
 from luigi_tasks.tickers import did_you_mean, hyphenated, normalise
 
 __all__ = ["HeldBack", "Result", "Window", "YfinanceClient"]
@@ -182,8 +184,9 @@ class YfinanceClient:
     def insert_metadata(
         self,
         ticker: str,
-        metadata: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None,
         *,
+        quote: Mapping[str, Any] | None = None,
         as_of: dt.date | None = None,
         marker: Marker | None = None,
     ) -> Result:
@@ -194,38 +197,31 @@ class YfinanceClient:
         less than that of the same date. Then what is stored stays, and the marker is written all the same, since that
         date is done; its detail has `kept_company` ({as_of, lacks: names of columns}) if there is something that stays.
 
+        `quote` has the numbers that move daily, which are kept apart; with it `metadata` may be None: not asked for.
+
         Raises:
             SecurityNotFound: the ticker is not registered.
         """
         ticker, day = normalise(ticker), as_of or _today()
-        answer = storable(dict(metadata))
-        typed = company.typed(answer)
         with self._transaction(ticker) as connection:
             security_id, counts = _lock_company(connection, ticker, self._security_id(connection, ticker))
-            stored = company.newest(connection, security_id, day)
-            lacks = company.lacking(typed, answer, stored, day) if counts else None
-            if not company.known(typed):
-                lacks = sorted(company.known(stored), key=company.COLUMNS.index)
-            if lacks is None:
-                row = {"security_id": security_id, "as_of": day, "answer": answer, **typed}
-                statement = insert(security_metadata).values(row)
-                changes = {name: statement.excluded[name] for name in ("answer", *typed)}
-                statement = statement.on_conflict_do_update(index_elements=["security_id", "as_of"], set_=changes)
-                affected = connection.execute(statement).rowcount
-                message = f"{ticker}: company data as of {day} stored, {len(answer)} fields"
-            else:
-                affected, message, detail = 0, f"{ticker}: no company data", {}
-                if lacks:
-                    detail = {"kept_company": {"as_of": str(stored["as_of"]), "lacks": lacks}}
-                    message = f"{ticker}: that of {stored['as_of']} stays, the answer lacks {', '.join(lacks)}"
-                if marker is not None:
-                    marker = replace(marker, rows=0, detail={**marker.detail, **detail})
-            if counts or lacks is None or not stored:
-                asked = sa.func.greatest(securities.c.company_as_of, day)
-                change = sa.update(securities).where(securities.c.security_id == security_id)
-                connection.execute(change.values(company_as_of=asked))
+            change: dict[str, Any] = {"numbers_as_of": sa.func.greatest(securities.c.numbers_as_of, day)}
+            told = company.numbers(storable(dict(quote))) if quote is not None else {}
+            if told:
+                _upsert(connection, company_numbers, {"security_id": security_id, "as_of": day, **told})
+            affected, message = int(bool(told)), f"{ticker}: numbers as of {day} stored" * bool(told)
+            if metadata is not None:
+                stored = company.newest(connection, security_id, day)
+                affected, message, detail = _store_company(
+                    connection, ticker, security_id, day, metadata, stored, counts=counts
+                )
+                if affected or counts or not stored:
+                    change["company_as_of"] = sa.func.greatest(securities.c.company_as_of, day)
+                if marker is not None and not affected:
+                    marker = replace(marker, rows=int(bool(told)), detail={**marker.detail, **detail})
+            connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
             self._mark(connection, marker)
-        return _result(affected, message)
+        return _result(affected, message or f"{ticker}: no company data was asked for")
 
     def held_back(self, ticker: str) -> HeldBack | None:
         """The last answer that was held back as another security's, or as a part of the history, None if bars as of
@@ -260,7 +256,7 @@ class YfinanceClient:
                     "There is nothing to accept; --force has the next answer replace them all the same.",
                 )
             of_it = securities.c.security_id == security_id
-            noted = sa.update(securities).where(of_it).values(accepted=True, company_as_of=None)
+            noted = sa.update(securities).where(of_it).values(accepted=True, company_as_of=None, numbers_as_of=None)
             latest = connection.scalar(noted.returning(securities.c.bars_as_of))
             since = (held and held.as_of) or latest
             done = sa.delete(task_markers).where(
@@ -305,20 +301,48 @@ class YfinanceClient:
         """
         ticker = normalise(ticker)
         of_it = ohlcv.c.security_id == securities.c.security_id
-        last = sa.select(ohlcv.c.date).where(of_it).order_by(ohlcv.c.date.desc()).limit(overlap).subquery().lateral()
-        names = ("bars_as_of", "history_from", "whole_as_of")
+        names, columns = (
+            ("bars_as_of", "history_from", "whole_as_of"),
+            (ohlcv.c.date, ohlcv.c.close, ohlcv.c.provisional),
+        )
+        last = sa.select(*columns).where(of_it).order_by(ohlcv.c.date.desc()).limit(overlap).subquery().lateral()
         query = (
-            sa.select(*(securities.c[name] for name in names), sa.func.min(last.c.date).label("overlap_from"))
+            sa.select(*(securities.c[name] for name in names), last)
             .join_from(securities, last, sa.true(), isouter=True)
             .where(securities.c.ticker == ticker, securities.c.bars_as_of.is_not(None))
-            .group_by(securities.c.security_id)
+            .order_by(last.c.date)
         )
         with self._transaction(ticker) as connection:
-            row = connection.execute(query).mappings().one_or_none()
-            if row is None:
+            rows = connection.execute(query).all()
+            if not rows:
                 return None
         unfilled = self._missing.to_ask_again([ticker], as_of).get(ticker)
-        return Stored(row["bars_as_of"], row["history_from"], row["whole_as_of"], row["overlap_from"], unfilled)
+        latest = tuple(LastBar(row.date, row.close, row.provisional) for row in rows if row.date is not None)
+        first = rows[0]
+        return Stored(first.bars_as_of, first.history_from, first.whole_as_of, first.date, unfilled, latest)
+
+    def confirm_ohlcv(self, ticker: str, as_of: dt.date, *, marker: Marker | None = None) -> Result:
+        """Note that the stored bars are those as of that date, too, since the source has no later ones.
+
+        Raises:
+            SecurityNotFound: the ticker is not registered.
+            OutdatedDownload: the stored bars are of a later date, or the next answer is to replace them.
+        """
+        ticker = normalise(ticker)
+        with self._transaction(ticker) as connection:
+            change = (
+                sa.update(securities)
+                .where(
+                    securities.c.security_id == self._security_id(connection, ticker),
+                    securities.c.bars_as_of <= as_of,
+                    sa.not_(securities.c.accepted),
+                )
+                .values(bars_as_of=as_of, open_until=None, unfinished=None)
+            )
+            if connection.execute(change).rowcount != 1:
+                raise OutdatedDownload(ticker, f"its bars cannot be taken for those as of {as_of}", "Run again.")
+            self._mark(connection, marker)
+        return _result(0, f"{ticker}: no session since the stored bars")
 
     def bars(self, ticker: str, start: dt.date, end: dt.date) -> pd.DataFrame:
         """The stored bars of these days, both included, in the shape of `luigi_tasks.bars`.
@@ -550,6 +574,40 @@ def _digest(latest: pd.DataFrame) -> str | None:
         for day, of_day, volume in zip(days, prices, latest["volume"].tolist(), strict=True)
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _store_company(
+    connection: sa.Connection,
+    ticker: str,
+    security_id: int,
+    day: dt.date,
+    metadata: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    *,
+    counts: bool,
+) -> tuple[int, str, dict[str, Any]]:
+    """Rows, message and detail of the answer, which is held against what is `stored` if that `counts`."""
+    answer = storable(dict(metadata))
+    typed = company.typed(answer)
+    lacks = company.lacking(typed, answer, stored, day) if counts else None
+    if not company.known(typed):
+        lacks = sorted(company.known(stored), key=company.COLUMNS.index)
+    if lacks is None:
+        row = {"security_id": security_id, "as_of": day, "answer": answer, **typed}
+        message = f"{ticker}: company data as of {day} stored, {len(answer)} fields"
+        return _upsert(connection, security_metadata, row), message, {}
+    if not lacks:
+        return 0, f"{ticker}: no company data", {}
+    detail = {"kept_company": {"as_of": str(stored["as_of"]), "lacks": lacks}}
+    return 0, f"{ticker}: that of {stored['as_of']} stays, the answer lacks {', '.join(lacks)}", detail
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> int:
+    """The row in the place of that of the same security and date."""
+    keys = ["security_id", "as_of"]
+    statement = insert(table).values(row)
+    changes = {name: statement.excluded[name] for name in row if name not in keys}
+    return int(connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes)).rowcount)
 
 
 def _result(affected: int, message: str) -> Result:

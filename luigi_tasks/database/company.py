@@ -50,6 +50,14 @@ def typed(answer: Mapping[str, Any]) -> dict[str, Any]:
     return typed | {"market_cap_currency": currencies.major(typed["currency"]) if worth else None}
 
 
+def numbers(quote: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of what moves daily; empty where the quote has none of it, as that of an index."""
+    found = typed(quote)
+    if found["market_cap"] is None and found["shares_outstanding"] is None:
+        return {}
+    return {name: found[name] for name in ("market_cap", "market_cap_currency", "shares_outstanding")}
+
+
 def known(company: Mapping[str, Any]) -> set[str]:
     """Names of the columns that have a value; an earlier version stored the quote type of an empty shell."""
     return {name for name in COLUMNS if company.get(name) not in (None, _NO_QUOTE_TYPE)}

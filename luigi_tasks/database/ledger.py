@@ -249,6 +249,14 @@ class Ledger:
             rows = connection.execute(query, {"ids": list(task_ids)})
             return {row.task_id: dict(zip(names, row, strict=True)) for row in rows}
 
+    def of_family(self, run_id: str, family: str) -> list[dict[str, Any]]:
+        """The markers that a run has written of one family, oldest first: rows, detail, done_at."""
+        columns = (task_markers.c.rows, task_markers.c.detail, task_markers.c.done_at)
+        of_it = (task_markers.c.run_id == run_id, task_markers.c.task_family == family)
+        query = sa.select(*columns).where(*of_it).order_by(task_markers.c.done_at)
+        with transaction(self._engine, f"run {run_id}") as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def failures(self, run_id: str) -> list[dict[str, Any]]:
         """The run's failures, oldest first."""
         query = sa.select(task_failures).where(task_failures.c.run_id == run_id).order_by(task_failures.c.failure_id)

@@ -69,6 +69,11 @@ securities = sa.Table(
         sa.Date,
         comment="the latest as-of date of which company data was asked for; NULL: what is stored of it counts no more",
     ),
+    sa.Column(
+        "numbers_as_of",
+        sa.Date,
+        comment="the latest as-of date of which the daily numbers of company data were asked for",
+    ),
     sa.Column("successor", sa.Text, comment="the ticker it has now, where it was renamed"),
     sa.Column(
         "open_until",
@@ -301,6 +306,19 @@ security_metadata = sa.Table(
     sa.Index("security_metadata_sector_idx", "sector", "industry"),
 )
 
+company_numbers = sa.Table(
+    "company_numbers",
+    metadata,
+    _security_id(),
+    sa.Column("as_of", sa.Date, primary_key=True),
+    sa.Column("market_cap", sa.Numeric, comment="in market_cap_currency"),
+    sa.Column("market_cap_currency", sa.Text, comment="the major unit: GBP where prices are in GBp"),
+    sa.Column("shares_outstanding", sa.Numeric),
+    sa.CheckConstraint("market_cap >= 0", name="market_cap"),
+    sa.CheckConstraint("shares_outstanding >= 0", name="shares_outstanding"),
+    comment="What moves daily of a company's data, by quote",
+)
+
 task_markers = sa.Table(
     "task_markers",
     metadata,
@@ -366,7 +384,44 @@ request_state = sa.Table(
         server_default=sa.text("'[]'"),
         comment="what was asked about in vain since the last answer",
     ),
+    sa.Column("share", sa.Double, nullable=False, server_default=sa.text("1"), comment="of the rates in the settings"),
+    sa.Column(
+        "all_next_at",
+        sa.DateTime(timezone=True),
+        nullable=False,
+        server_default=sa.text("'2000-01-01 00:00Z'"),
+        comment="next_at of all kinds together",
+    ),
+    sa.Column("answered", sa.Integer, nullable=False, server_default=sa.text("0"), comment="since it recovered"),
+    sa.Column("enough_seconds", sa.Double, comment="for which it wanted to be left alone the last time"),
+    sa.Column("refused_share", sa.Double, comment="the share at which it last refused"),
+    _timestamp("refused_at", nullable=True, default=False),
+    sa.Column(
+        "refused_by", sa.Text, nullable=False, server_default=sa.text("''"), comment="the question that it refused then"
+    ),
+    sa.Column(
+        "refusals",
+        JSONB,
+        nullable=False,
+        server_default=sa.text("'{}'"),
+        comment="questions that were refused, and since then were not answered",
+    ),
+    sa.Column(
+        "failed_alone",
+        JSONB,
+        nullable=False,
+        server_default=sa.text("'{}'"),
+        comment="questions that it refuses while it answers others",
+    ),
+    sa.Column(
+        "unauthorised",
+        JSONB,
+        nullable=False,
+        server_default=sa.text("'[]'"),
+        comment="questions whose credentials were refused since the last answer of their kind",
+    ),
     sa.CheckConstraint("only_row", name="one_row"),
+    sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
     sa.CheckConstraint("trouble IN ('throttled', 'down')", name="trouble"),
     sa.CheckConstraint("trouble IS NULL OR (trouble_since IS NOT NULL AND paused_until IS NOT NULL)", name="pause"),
     comment="Whether the provider wants to be left alone, for all who share this database",
@@ -376,7 +431,6 @@ request_rates = sa.Table(
     "request_rates",
     metadata,
     sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("share", sa.Double, nullable=False, server_default=sa.text("1"), comment="of the rate in the settings"),
     sa.Column("next_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("'2000-01-01 00:00Z'")),
     sa.Column("sent", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="requests, ever"),
     sa.Column(
@@ -387,7 +441,6 @@ request_rates = sa.Table(
         sa.DateTime(timezone=True),
         comment="when leave was last asked for; later than now: the clock was set",
     ),
-    sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
 )
 
 provider_access = sa.Table(

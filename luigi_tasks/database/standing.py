@@ -20,6 +20,8 @@ from luigi_tasks.database.schema import absences, securities
 from luigi_tasks.schedule import due
 
 _FIRST_REST = 7
+_FIRST_WEEK = 6
+"""Days after company data was stored in which it is not asked for again, though it be the ticker's day."""
 _LONGEST_REST = 90
 _WITNESS_LOCK = 0x5EC0_D1ED
 
@@ -93,24 +95,34 @@ class Standing:
         with transaction(self._engine, "stored history") as connection:
             return set(connection.scalars(query, {"tickers": list(tickers)}))
 
-    def fresh_metadata(self, tickers: Collection[str], as_of: dt.date, interval: int) -> set[str]:
-        """Those whose company data need not be asked for as of that date; one query.
+    def fresh_metadata(
+        self, tickers: Collection[str], as_of: dt.date, refresh_days: int, *, with_numbers: bool = False
+    ) -> set[str]:
+        """Those whose company data need not be asked for as of that date, nor their daily numbers if wanted; one query.
 
         What counts is when it was last asked for, whether the provider had any or not.
-        Every ticker has its own day in each `interval` days, so that not all are due on Monday. Data that is newer
+        Every ticker has its own day in each `refresh_days`, so that not all are due on Monday. Data that is newer
         than the as-of date is fresh: the provider only ever tells of today.
         """
-        query = sa.select(securities.c.ticker, securities.c.company_as_of).where(
+        names = ("ticker", "company_as_of", "numbers_as_of")
+        query = sa.select(*(securities.c[name] for name in names)).where(
             securities.c.ticker == sa.func.any(_texts("tickers")), securities.c.company_as_of.is_not(None)
         )
         with transaction(self._engine, "company data") as connection:
             rows = connection.execute(query, {"tickers": list(tickers)}).all()
-        return {ticker for ticker, stored in rows if is_fresh(ticker, stored, as_of, interval)}
+        return {
+            ticker
+            for ticker, stored, numbers in rows
+            if is_fresh(ticker, stored, as_of, refresh_days)
+            and (not with_numbers or (numbers is not None and numbers >= as_of))
+        }
 
 
 def is_fresh(ticker: str, stored: dt.date, as_of: dt.date, interval: int) -> bool:
-    """Whether no refresh day of the ticker lies after `stored` and up to `as_of`."""
-    return not due(ticker, stored, as_of, interval)
+    """Whether no refresh day of the ticker lies after `stored` and up to `as_of`; of a long interval, the week after
+    `stored` has none."""
+    rest = _FIRST_WEEK if interval >= 2 * _FIRST_WEEK else 0
+    return not due(ticker, stored + dt.timedelta(days=rest), as_of, interval)
 
 
 def _texts(name: str) -> Any:

@@ -23,6 +23,7 @@ import hashlib
 import importlib.util
 import os
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,10 @@ class FileSource:
         """See MarketDataSource. The row of the metadata file; just the symbol where there is no file, or no row."""
         known = _metadata_rows(self._metadata_path).get(ticker, {}) if self._metadata_path else {}
         return {"symbol": ticker, **known}
+
+    def quotes(self, tickers: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See MarketDataSource. Files have none."""
+        return {}
 
     def _bars_from(self, ticker: str, table: pd.DataFrame) -> pd.DataFrame:
         frame = table.copy()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MOST_QUOTES = 50
+"""Tickers of one question for quotes: over 99 fail, from 65 on some have been refused (reports of 2025 and 2026)."""
 
 
 class MarketDataSource(Protocol):
@@ -32,3 +37,9 @@ class MarketDataSource(Protocol):
 
     def metadata(self, ticker: str) -> dict[str, Any]:
         """Company data: the source's own field names, JSON values. Raises like `bars`."""
+
+    def quotes(self, tickers: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the source tells of many tickers at once: its own field names, JSON values.
+
+        Only of those that it has a quote of; empty where it has none of any. A quote is no bar. Raises like `bars`.
+        """

@@ -22,6 +22,9 @@ from luigi_tasks.sessions import calendar_of
 
 KINDS = {
     "throttled": "Yahoo throttled for longer than the run's patience. Run again later; see [Yahoo] in luigi.cfg.",
+    "refused_alone": "Yahoo refuses this ticker (429), and answers others. Run again later.",
+    "yfinance_moved": "yfinance asks for more than it used to. Install the yfinance of constraints.txt, or see "
+    "docs/how-to/yahoo-broke.md.",
     "provider_down": "Yahoo gave error pages, or cut or blank answers. Run again later.",
     "outage": "Yahoo, or the way to it, was down for longer than the run's patience. Run again later.",
     "network": "No answer came. Check network, proxy and DNS, then run again.",
@@ -184,6 +187,7 @@ def collect(
         "routine": dict(routine) | ({"provisional": newest} if (newest := reader.provisional(list(states))) else {}),
         "requests": summary.get("requests") or ledger.requests_since(run["requests_before"]),
     }
+    document |= _by_quote(ledger, run["run_id"], run["started_at"])
     worked = any(count.processed for count in counts.values())
     ends = reader.ends(list(states))
     for name, (_, last) in ends.items():
@@ -198,6 +202,22 @@ def collect(
         "last_session": _text(max((last for _, last in ends.values()), default=None)),
     }
     return document | {"by_ticker": [vars(state) for state in states.values()]}
+
+
+def _by_quote(ledger: Ledger, run_id: str, started_at: dt.datetime) -> dict[str, Any]:
+    """What quotes have told, and how long it took until the last close was in.
+
+    {quotes: {asked, lacking, reasons}, probe: {what it told: tickers}, closes_seconds: None where no bars were stored}
+    """
+    asked, bars = ledger.of_family(run_id, "DownloadQuotes"), ledger.of_family(run_id, _STORES)
+    lacking = [ticker for each in asked for ticker in each["detail"].get("lacking_quotes", [])]
+    reasons = sorted({each["detail"]["reason"] for each in asked if each["detail"].get("reason")})
+    told = Counter(each["detail"]["probe"] for each in bars if "probe" in each["detail"])
+    return {
+        "quotes": {"asked": sum(each["rows"] for each in asked) + len(lacking), "lacking": lacking, "reasons": reasons},
+        "probe": dict(told),
+        "closes_seconds": (bars[-1]["done_at"] - started_at).total_seconds() if bars else None,
+    }
 
 
 _STORES = "InsertOhlcv"

@@ -104,9 +104,9 @@ _QUERIES = {
         "SELECT kind, throttled FROM request_rates",
     ),
     "request_rate_share": (
-        "Share of the rate in the settings that is used; each 429 halves it, each answer gives back a hundredth",
+        "Share of the rate in the settings that is used; each 429 lowers it, each answer gives back a little",
         ["kind"],
-        "SELECT kind, share FROM request_rates",
+        "SELECT kind, share FROM request_rates, request_state",
     ),
     "paused": (
         "1 while nobody may ask the provider, since it answered 429 (throttled) or nothing usable (down)",

@@ -10,6 +10,9 @@ from typing import Any
 from luigi_tasks.report import charts
 from luigi_tasks.report.findings import GRAVITIES, by_kind, counted, values_of
 
+_LATER = 60
+"""Seconds after the last close from which on it is worth telling that company data came later."""
+_PROBE = {"nothing new": "needed no bars", "previous close": "asked for all its bars"}
 _SHOWN = 10
 _OTHERS = 6
 _LONGEST = 130
@@ -35,6 +38,7 @@ def page(document: dict[str, Any]) -> str:
         duration=_duration(document["seconds"]),
         figures=figures,
         kinds=kinds_of(document),
+        by_quote=by_quote(document),
         gravities=GRAVITIES,
         style=style,
         script=script,
@@ -113,6 +117,7 @@ def terminal(document: dict[str, Any], path: str) -> str:
             f"  stored: {bars_of(stored)}, {stored['first_session']} to {stored['last_session']}; "
             f"company data of {stored['tickers_with_company_data']:,}"
         )
+    lines += [f"  {line}" for line in by_quote(document)]
     for group in document["failures_by_kind"]:
         named = ", ".join(group["tickers"][:_SHOWN]) + (", …" if len(group["tickers"]) > _SHOWN else "")
         lines += [f"  failed, {group['kind']} ({len(group['tickers'])}): {named}", f"    {group['remedy']}"]
@@ -138,6 +143,26 @@ def terminal(document: dict[str, Any], path: str) -> str:
         lines.append(f"  data docs {path.removesuffix('report.html')}{document['data_docs']}")
     lines += [f"  {name:<9} {place}" for name, place in document["where"].items()]
     return "\n".join(_harmless(line) for line in [*lines, ""])
+
+
+def by_quote(document: Mapping[str, Any]) -> list[str]:
+    """When all closes were in, and what quotes have told, in lines; also of a report from before there were quotes."""
+    lines = []
+    closes, seconds = document.get("closes_seconds"), document["seconds"]
+    if closes is not None and seconds - closes > _LATER:
+        lines.append(f"closes: all in after {_duration(closes)}; company data after {_duration(seconds)}")
+    quotes = document.get("quotes") or {"lacking": []}
+    if quotes["lacking"]:
+        reasons = f" ({'; '.join(quotes['reasons'])})" if quotes["reasons"] else ""
+        lines.append(
+            f"quotes: none of {len(quotes['lacking'])} of {counted(quotes['asked'], 'ticker')}{reasons}; their company "
+            "data is asked for one by one"
+        )
+    probe = document.get("probe") or {}
+    told = [f"{counted(probe[name], 'ticker')} {words}" for name, words in _PROBE.items() if probe.get(name)]
+    if told:
+        lines.append(f"by their quotes {', '.join(told)}")
+    return lines
 
 
 def kinds_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:

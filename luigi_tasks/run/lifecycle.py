@@ -199,11 +199,13 @@ def moment() -> dt.datetime:
     return _IMPORTED if _this.begun else dt.datetime.now(dt.UTC)
 
 
-def expect(task_id: str, kind: str, tickers: int) -> None:
-    """A task is there with so many tickers to do, of a kind of Progress; once it is known, nothing changes."""
+def expect(task_id: str, kind: str, tickers: int, asking: int) -> None:
+    """A task is there with so many tickers to do, of a kind of Progress, and so many that the source is asked for one
+    by one; once it is known, nothing changes."""
     if task_id not in _this.expected:
         _this.expected.add(task_id)
         _this.progress.expected[kind] += tickers
+        _this.progress.asking[kind] += asking
 
 
 def is_child() -> bool:

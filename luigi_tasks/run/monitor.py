@@ -87,7 +87,7 @@ class Monitor:
             case "ended":
                 self._until.pop(message["task_id"], None)
             case "settled":
-                self._progress.settle(message["of"], done=message["done"])
+                self._progress.settle(message["of"], time.monotonic(), done=message["done"])
             case "failed":
                 self._on_failure(message["idle_seconds"])
             case "step" | "words":

@@ -26,11 +26,16 @@ class Progress:
     per_minute: Mapping[str, float] = field(default_factory=dict)
     """Tickers of a kind that the source is asked for at most, on average; 0 or none: no limit."""
     expected: Counter[str] = field(default_factory=Counter)
+    asking: Counter[str] = field(default_factory=Counter)
+    """Of the expected ones, those that the source has to be asked for one by one."""
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     running: int = 0
     idle_since: float | None = None
     """When the last process ended, if none is at work."""
+    since: dict[str, float] = field(default_factory=dict)
+    """When the first ticker of a kind was settled, the run's beginning for the first kind: company data comes last."""
+    closes_told: bool = False
 
     def work(self, running: int, now: float) -> None:
         """So many processes are at work."""
@@ -45,9 +50,22 @@ class Progress:
         """Tickers by kind that are neither done nor have failed."""
         return self.expected - (self.done + self.failed)
 
-    def settle(self, kind: str, *, done: bool) -> None:
+    def settle(self, kind: str, now: float, *, done: bool) -> None:
         """A ticker is done, or has failed."""
+        self.since.setdefault(kind, now if self.since else self.began)
         (self.done if done else self.failed)[kind] += 1
+
+    def closes(self, now: float) -> str:
+        """Once, when the bars of all tickers are settled and company data is still to come: that, in words."""
+        remaining = self.remaining()
+        if self.closes_told or not self.expected["ohlcv"] or remaining["ohlcv"] or not remaining["metadata"]:
+            return ""
+        self.closes_told = True
+        failed = f", {self.failed['ohlcv']:,} failed" if self.failed["ohlcv"] else ""
+        return (
+            f"all closes are in after {_duration((now - self.began) / 60)}: bars of {self.done['ohlcv']:,} tickers"
+            f"{failed}; company data of {self.done['metadata']:,} of {self.expected['metadata']:,} so far"
+        )
 
     def line(self, now: float) -> str:
         """In words; empty while nothing is expected. `now` and `began` are seconds of one clock."""
@@ -59,17 +77,22 @@ class Progress:
         parts.append(f"{self.running} running, {self.failed.total():,} failed, {remaining.total():,} remaining")
         if settled.total():
             parts.append(f"{settled.total() / minutes:,.0f} a minute")
-        if remaining and all(settled[kind] for kind in remaining):
-            # The kinds go on side by side, each at its own rate.
-            parts.append(f"about {_duration(max(self._left(kind, minutes) for kind in remaining))} left")
+        left = [self._left(kind, now) for kind in remaining]
+        if left and None not in left:
+            # One kind after the other: company data is waited for last.
+            parts.append(f"about {_duration(sum(minutes or 0.0 for minutes in left))} left")
         return "; ".join(parts)
 
-    def _left(self, kind: str, minutes: float) -> float:
+    def _left(self, kind: str, now: float) -> float | None:
         """Minutes that the rest of a kind takes at the pace so far; but at no higher one than the source is asked at,
-        for a run begins with a burst of requests, which says nothing of what comes after it."""
-        settled = self.done[kind] + self.failed[kind]
-        left, most = self.expected[kind] - settled, self.per_minute.get(kind, 0.0)
-        return max(left / settled * minutes, left / most if most else 0.0)
+        for a run begins with a burst of requests, which says nothing of what comes after it. None: not known yet."""
+        settled, most = self.done[kind] + self.failed[kind], self.per_minute.get(kind, 0.0)
+        left = self.expected[kind] - settled
+        by_rate = self.asking[kind] * left / self.expected[kind] / most if most else None
+        if not settled:
+            return by_rate
+        by_pace = left / settled * max(now - self.since[kind], 0.001) / 60
+        return max(by_pace, by_rate or 0.0)
 
 
 class Display:
@@ -86,6 +109,9 @@ class Display:
         if now < self._next:
             return
         self._next = now + self._every
+        if closes := progress.closes(now):
+            self.clear()
+            logger.info(closes)
         line = progress.line(now)
         if line and line != self._shown:
             self._shown = line

@@ -44,13 +44,17 @@ class HistoryMarkerTarget(MarkerTarget):
 
 
 class FreshMarkerTarget(MarkerTarget):
-    """Exists also where the company data of an earlier as-of date is fresh enough."""
+    """Exists also where the company data of an earlier as-of date is fresh enough, and with it the daily numbers."""
 
-    def __init__(self, database_url: str, task_id: str, ticker: str, as_of: dt.date, refresh_days: int) -> None:
+    def __init__(
+        self, database_url: str, task_id: str, ticker: str, as_of: dt.date, refresh_days: int, *, with_numbers: bool
+    ) -> None:
         super().__init__(database_url, task_id)
-        self._ticker, self._as_of, self._refresh_days = ticker, as_of, refresh_days
+        self._ticker, self._as_of, self._refresh_days, self._with_numbers = ticker, as_of, refresh_days, with_numbers
 
     def exists(self) -> bool:
         if super().exists():
             return True
-        return bool(Standing(self._database_url).fresh_metadata([self._ticker], self._as_of, self._refresh_days))
+        standing = Standing(self._database_url)
+        wanted = (self._as_of, self._refresh_days)
+        return bool(standing.fresh_metadata([self._ticker], *wanted, with_numbers=self._with_numbers))

@@ -64,6 +64,15 @@ def company(store: Path, as_of: dt.date, ticker: str) -> Path:
     return store / "company" / f"as_of={as_of}" / f"{file_name(ticker)}.json"
 
 
+def quote(store: Path, as_of: dt.date, ticker: str) -> Path:
+    return store / "quotes" / f"as_of={as_of}" / f"{file_name(ticker)}.json"
+
+
+def quotes(store: Path, as_of: dt.date, digest: str) -> Path:
+    """What came of the question for the quotes of some tickers; in lower case, as no ticker's file is."""
+    return store / "quotes" / f"as_of={as_of}" / f"asked-{digest}.json"
+
+
 def universe(store: Path, stage: str, as_of: dt.date, digest: str) -> Path:
     """`stage` is listed or validated."""
     return store / "universe" / f"as_of={as_of}" / f"{stage}-{digest}.json"
@@ -72,6 +81,6 @@ def universe(store: Path, stage: str, as_of: dt.date, digest: str) -> Path:
 def of_ticker(store: Path, ticker: str, as_of: dt.date | None = None) -> Iterator[Path]:
     """All files of the ticker that are there, of that as-of date (None: whatever their date)."""
     name, folder = file_name(ticker), "" if as_of is None else f"as_of={as_of}"
-    for kind in ("raw_bars", "valid_bars", "quarantine", "verdicts", "company"):
+    for kind in ("raw_bars", "valid_bars", "quarantine", "verdicts", "quotes", "company"):
         for suffix in ("parquet", "json"):
             yield from (store / kind / folder).rglob(f"{name}.{suffix}")

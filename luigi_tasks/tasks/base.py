@@ -183,7 +183,7 @@ def source() -> MarketDataSource:
         )
     from luigi_tasks.market.yahoo import YahooSource
 
-    return YahooSource(budget(), chosen.request_timeout)
+    return YahooSource(budget(), chosen.request_timeout, chosen.witnesses, plain=chosen.plain)
 
 
 def budget() -> PostgresBudget:

@@ -7,12 +7,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from luigi_tasks import settings
+from luigi_tasks import probe, settings
 from luigi_tasks.database.standing import Standing
 from luigi_tasks.errors import Delisted, NoBars, NoSuchTicker, SecuritiesMasterError
 from luigi_tasks.schedule import Span, to_ask
 from luigi_tasks.targets.files import ParquetTarget
 from luigi_tasks.tasks.base import AskingTask, HistoryTask, client, database_url, first_day, pipeline, source
+from luigi_tasks.tasks.download_quotes import of_ticker, wanted
 from luigi_tasks.tasks.parameters import today
 
 if TYPE_CHECKING:
@@ -34,22 +35,45 @@ class DownloadOhlcv(AskingTask, HistoryTask):
 
     def run(self) -> None:
         # Not at the top: it loads pandas, which the parent does without until there is work.
+        from luigi_tasks.bars import ASKED
         from luigi_tasks.history import download
 
         chosen, start = settings.load(), first_day(self.date, self.years_back)
         known = self.with_retries(lambda: client().security(self.ticker)) or {}
         stored = self.with_retries(lambda: client().stored(self.ticker, self.date, chosen.overlap_sessions))
         days = partial(to_ask, self.ticker, stored, start, self.date, chosen.whole_days)
-        zone = known.get("time_zone")
+        zone, quote = known.get("time_zone"), self._quote()
+        why = probe.restated(quote, stored, known.get("exchange")) if quote is not None and stored is not None else ""
         try:
-            bars = download(lambda days: self._ask(days, zone), self._stored, days(full=self.full), days(full=True))
+            bars = download(
+                lambda days: self._ask(days, zone), self._stored, days(full=self.full or bool(why)), days(full=True)
+            )
         except NoSuchTicker as error:
             if chosen.source == "yahoo":
                 self.with_retries(lambda: Standing(database_url()).absent(self.ticker, today(), self._witnesses_answer))
             raise _gone(error, known) from error
         if bars is None:
             raise NoBars(self.ticker, f"has no bars from {start} to {self.date}")
+        if why:
+            bars.attrs[ASKED] |= {"because": why, "probe": "previous close"}
         self.output().write(bars)
+
+    def nothing_new(self) -> bool:
+        """Whether the ticker's quote says that there is no bar up to the as-of date which is not stored."""
+        quote = None if self.full else self._quote()
+        if quote is None:
+            return False
+        chosen, start = settings.load(), first_day(self.date, self.years_back)
+        stored = self.with_retries(lambda: client().stored(self.ticker, self.date, chosen.overlap_sessions))
+        if stored is None or to_ask(self.ticker, stored, start, self.date, chosen.whole_days).whole:
+            return False
+        known = self.with_retries(lambda: client().security(self.ticker)) or {}
+        return probe.nothing_new(quote, stored, known.get("exchange"), self.date)
+
+    def _quote(self) -> probe.Quote | None:
+        """What its quote tells, None where there is none, or where it shall tell nothing."""
+        target = of_ticker(self.date, self.ticker)
+        return probe.read(target.read()) if settings.load().probe and wanted(self.date) and target.exists() else None
 
     def _ask(self, days: Span, zone: str | None) -> DataFrame | None:
         scraper = pipeline()

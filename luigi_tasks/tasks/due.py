@@ -13,7 +13,7 @@ from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.database.standing import Retired, Standing
 from luigi_tasks.run import lifecycle
 from luigi_tasks.tasks.base import TickerTask, database_url, first_day
-from luigi_tasks.tasks.insert_metadata import InsertMetadata
+from luigi_tasks.tasks.insert_metadata import InsertMetadata, freshness
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.parameters import today
 from luigi_tasks.tasks.register_security import RegisterSecurity
@@ -107,7 +107,7 @@ def already(pipelines: Sequence[TickerPipeline], now: dt.datetime | None = None)
     if not pipelines:
         return {}
     first, tickers, standing = pipelines[0], [pipeline.ticker for pipeline in pipelines], Standing(database_url())
-    fresh = standing.fresh_metadata(tickers, first.date, settings.load().refresh_days)
+    fresh = standing.fresh_metadata(tickers, first.date, **freshness(first.date))
     if first.full:
         return {InsertMetadata: fresh}
     start = first_day(first.date, first.years_back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import luigi
@@ -22,6 +23,14 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
     """What the ticker is done for: ohlcv or metadata."""
     storing: ClassVar[tuple[type[TickerTask], ...]]
     """The steps that are its own; with what they require."""
+    group_priority: ClassVar[int]
+    """That of the groups which have it done. Luigi hands a task's priority on to what it requires, so it is above 0,
+    that of anybody's own tasks: or a group would be as urgent as its tickers."""
+
+    @classmethod
+    def asking(cls, pipelines: Sequence[TickerPipeline]) -> int:
+        """How many of these the source has to be asked for one by one."""
+        return len(pipelines)
 
     due: bool = luigi.BoolParameter(
         default=False,
@@ -54,6 +63,7 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
             self._check_patience()
             whole = self.clone(TickerPipeline)
             inline_runner.show(whole, PENDING)
+            self.prepare()
             inline_runner.run(self)
             done = True
             if all(map(inline_runner.complete, whole.requires())):
@@ -65,6 +75,9 @@ class InOneProcess(HistoryTask, luigi.WrapperTask):
             raise
         finally:
             messages.send(kind="settled", of=self.kind, done=done)
+
+    def prepare(self) -> None:
+        """What is to be done before its steps are looked at."""
 
     def _check_patience(self) -> None:
         """Raise StepFailed, which is on nobody's record, once Yahoo has outlasted the run's patience: the group that

@@ -43,7 +43,8 @@ class InsertOhlcv(HistoryTask, MarkedTask):
         refused = quarantine.read() if said["quarantined"] else None
         # Those of rules that need the whole history to be judged stay, unless it is here.
         window = Window(span, self.date, refused, said["repairs"], None if span.whole else repairs.OF_SINGLE_BARS)
-        marker = self.marker(rows=len(frame), ends_early=bars.ends_early(frame, window.left_out, self.date))
+        found = {name: frame.attrs[bars.ASKED][name] for name in ("probe",) if name in frame.attrs[bars.ASKED]}
+        marker = self.marker(len(frame), ends_early=bars.ends_early(frame, window.left_out, self.date), **found)
         try:
             self.with_retries(lambda: client().insert_ohlcv(self.ticker, frame, window=window, marker=marker))
         except OutdatedDownload as error:
@@ -54,6 +55,11 @@ class InsertOhlcv(HistoryTask, MarkedTask):
         except (WrongAnswer, IdenticalSeries, HistoryShrank, RestatedSince):
             self._ask_again()
             raise
+
+    def confirm(self) -> None:
+        """Do without bars: those that are stored are those as of this date."""
+        marker = self.marker(rows=0, probe="nothing new")
+        self.with_retries(lambda: client().confirm_ohlcv(self.ticker, self.date, marker=marker))
 
     def _ask_again(self) -> None:
         """Take the files away, so that whoever comes next asks the source."""

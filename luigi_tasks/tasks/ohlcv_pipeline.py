@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.in_one_process import InOneProcess
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
@@ -13,3 +14,10 @@ class OhlcvPipeline(InOneProcess):
     resources = {"yfinance_api": 1}
     kind = "ohlcv"
     storing = (RegisterSecurity, InsertOhlcv)
+    group_priority = 7
+
+    def prepare(self) -> None:
+        """Where its quote says that there is no new bar, note that the stored ones are those as of this date."""
+        download, insert = self.clone(DownloadOhlcv), self.clone(InsertOhlcv)
+        if not insert.complete() and download.nothing_new():
+            insert.confirm()

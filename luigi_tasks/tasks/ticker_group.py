@@ -17,12 +17,13 @@ from luigi_tasks import settings
 from luigi_tasks.run import lifecycle, preload
 from luigi_tasks.targets import paths
 from luigi_tasks.targets.files import JsonTarget
+from luigi_tasks.tasks import download_quotes
 from luigi_tasks.tasks.base import PipelineTask, budget
 from luigi_tasks.tasks.due import pipelines, steps_to_do
 from luigi_tasks.tasks.in_one_process import InOneProcess
 from luigi_tasks.tasks.metadata_pipeline import MetadataPipeline
 from luigi_tasks.tasks.ohlcv_pipeline import OhlcvPipeline
-from luigi_tasks.tasks.parameters import Asked, Count, Full, OfFamily
+from luigi_tasks.tasks.parameters import Asked, Count, Full
 from luigi_tasks.tasks.ticker_pipeline import TickerPipeline
 
 PIPELINES: dict[str, type[InOneProcess]] = {each.kind: each for each in (OhlcvPipeline, MetadataPipeline)}
@@ -40,7 +41,11 @@ class TickerGroup(PipelineTask):
     universe: str = luigi.Parameter(description="digest of the validated list, as in its file's name")
     first: int = luigi.IntParameter(description="number of the first ticker, from 0")
     size: int = luigi.IntParameter(description="how many tickers")
-    priority: int = OfFamily(default=-10, description="higher runs first; below the pipelines', or all are pending")
+
+    @property  # type: ignore[misc]
+    def priority(self) -> int:  # type: ignore[override]  # Luigi asks for it when it is scheduled
+        """Below that of its pipelines, or all would be pending; but bars of any group come before company data."""
+        return PIPELINES[self.kind].group_priority
 
     @property
     def resources(self) -> dict[str, int]:  # type: ignore[override]  # Luigi asks for it when it is scheduled
@@ -50,7 +55,7 @@ class TickerGroup(PipelineTask):
         waiting = self.to_do()
         if not waiting:
             return True
-        lifecycle.expect(self.task_id, self.kind, len(waiting))
+        lifecycle.expect(self.task_id, self.kind, len(waiting), PIPELINES[self.kind].asking(waiting))
         preload.once()
         return False
 
@@ -59,6 +64,8 @@ class TickerGroup(PipelineTask):
             # Once Yahoo has outlasted the run's patience, no further ticker is worth a process.
             budget().check_patience()
         waiting = self.with_retries(self.to_do)
+        if waiting and download_quotes.wanted(self.date):
+            yield self.clone(download_quotes.DownloadQuotes, tickers=tuple(each.ticker for each in self.pipelines()))
         if waiting:
             yield [pipeline.clone(PIPELINES[self.kind], due=True) for pipeline in waiting]
 

@@ -238,4 +238,5 @@ def test_a_server_that_dies_in_mid_statement_is_away_and_has_not_refused(emptied
         "SELECT 1", None, psycopg2.DatabaseError(words), psycopg2.Error, connection_invalidated=True
     )
 
+    assert isinstance(told, sa.exc.DBAPIError)
     assert isinstance(db.as_ours(engine, "A", told), DatabaseUnavailable)

@@ -339,6 +339,7 @@ CALLS: dict[str, Callable[[Ledger], object]] = {
     "begin_run": lambda ledger: ledger.begin_run("run-1", "RunAll", {}),
     "finish_run": lambda ledger: ledger.finish_run("run-1", "complete", {}),
     "whole": lambda ledger: ledger.whole([]),
+    "of_family": lambda ledger: ledger.of_family("run-1", "InsertOhlcv"),
     "steps_of": lambda ledger: ledger.steps_of("run-1"),
     "still_failed": lambda ledger: ledger.still_failed("run-1"),
     "requests_since": lambda ledger: ledger.requests_since({}),

@@ -26,7 +26,7 @@ CATALOGUE = {
     """,
     "comments": """
         SELECT relname, attname, obj_description(pg_class.oid, 'pg_class'), col_description(pg_class.oid, attnum)
-        FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0
+        FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
         WHERE relnamespace = CAST(:schema AS regnamespace) AND relkind = 'r'
     """,
 }

@@ -34,6 +34,8 @@ from tests.workspace import BIN, REPOSITORY, Workspace
 NOT_RUN = {
     "a run": "it would ask Yahoo; tests/end_to_end/ runs the like of it",
     "demo": "it installs, and takes minutes; .ci/run runs it",
+    "check --yahoo": "it would ask Yahoo; tests/market/test_canary.py has it ask another",
+    "upgrade-yahoo": "it asks the package index; tests/cli/test_upgrade_yahoo.py runs it",
     "accept": "no answer was held back there; tests/cli/test_accept.py runs it",
     "${EDITOR:-vi}": "it waits for a person",
     "a variable": "its effect would end with the line",
@@ -88,6 +90,8 @@ def kind_of(command: str) -> str:
         return "a run"
     if words[0] == "export":
         return "a variable"
+    if words[:3] == ["./run.sh", "check", "--yahoo"]:
+        return "check --yahoo"
     return words[1] if words[0] == "./run.sh" else words[0]
 
 

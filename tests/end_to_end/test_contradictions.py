@@ -129,7 +129,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterat
     folder = tmp_path_factory.mktemp("contradictions")
     with Workspace(folder, url) as workspace, LoopbackYahoo(folder / "yahoo") as yahoo:
         workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0")
-        workspace.set("Company", refresh_days="1")
+        workspace.set("Company", refresh_days_without_quotes="1")
         # Each asks for its whole history on Friday.
         workspace.set("History", whole_days="1")
         workspace.environment = yahoo.environment()

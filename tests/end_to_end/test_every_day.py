@@ -29,7 +29,7 @@ def yahoo(workspace: Workspace) -> Iterator[LoopbackYahoo]:
     workspace.set("Yahoo", prices_per_minute="0", company_per_minute="0")
     # Whole histories only where a test wants them.
     workspace.set("History", whole_days="100000")
-    workspace.set("Company", refresh_days="100000")
+    workspace.set("Company", refresh_days_without_quotes="100000")
     with LoopbackYahoo(workspace.folder / "yahoo") as server:
         workspace.environment = server.environment()
         for ticker in TICKERS:

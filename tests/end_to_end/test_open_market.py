@@ -35,7 +35,7 @@ def test_the_evenings_run_fetches_the_close_that_the_days_could_not_have(workspa
             time.sleep(0.1)
 
         plan = workspace.command("plan", *arguments)
-        assert "(1 prices, 0 company, " in plan.stdout, plan
+        assert "(1 prices, 1 quotes, 0 company, " in plan.stdout, plan
         assert "nothing to do: BBB\n" in plan.stdout, plan
         again = workspace.command("report")
         assert "All 2 tickers are stored" in again.stdout, again

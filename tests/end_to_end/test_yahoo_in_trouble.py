@@ -71,7 +71,7 @@ def test_no_ticker_fails_because_yahoo_throttles(workspace: Workspace, yahoo: Lo
     assert throttled, "or this test shows nothing"
     # Those on their way when the first 429 came, and then one probe at a time.
     assert yahoo.longest_streak(429) <= 8 + 4
-    assert max(workspace.query("SELECT share FROM request_rates")) < 1, "the rate has come down"
+    assert max(workspace.query("SELECT share FROM request_state")) < 1, "the rate has come down"
 
 
 def test_patience_ends_a_run_with_a_clear_word_and_a_rerun_goes_on(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
@@ -132,7 +132,7 @@ def test_a_yahoo_that_is_dead_from_the_start_is_given_up(workspace: Workspace, y
 
 
 def test_fresh_company_data_is_not_asked_for_again(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
-    workspace.set("Company", refresh_days="100000")
+    workspace.set("Company", refresh_days_without_quotes="100000")
     assert workspace.run(*arguments()).code == 0
     yahoo.forget_requests()
     plan = workspace.command("plan", *arguments(day=NEXT_DAY))
@@ -150,7 +150,7 @@ def test_fresh_company_data_is_not_asked_for_again(workspace: Workspace, yahoo: 
     }
     assert {step["step"]: step["skipped"] for step in report(workspace)["steps"]}["InsertMetadata"] == len(TICKERS)
 
-    workspace.set("Company", refresh_days="1")
+    workspace.set("Company", refresh_days_without_quotes="1")
     yahoo.forget_requests()
     assert "requests: 11 (0 prices, 10 company, 1 access)" in workspace.command("plan", *arguments(day=NEXT_DAY)).stdout
     assert yahoo.count() == 0, "a plan asks nobody"

@@ -215,7 +215,7 @@ def test_no_way_to_yahoo_is_a_network_failure_that_says_which(
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     environment = {name: value.format(folder=tmp_path) for name, value in environment.items()}
 
-    bars, info = ask(yahoo, ("bars", ("AAA", START, END)), ("metadata", ("AAA",)), **environment)
+    bars, info = ask(yahoo, ("bars", ("AAA", START, END)), ("metadata", ("AAA",)), environment=environment)
 
     for answer in (bars, info):
         assert isinstance(answer, NetworkFailure)

@@ -46,7 +46,7 @@ def test_a_database_that_nothing_was_done_with_has_figures(database_url: str) ->
 
     assert found["rows"]["ohlcv"] == 0
     assert found["runs"] == {"complete": 0, "incomplete": 0, "interrupted": 0, "unfinished": 0}
-    assert found["requests_total"] == {"prices": 0, "company": 0, "access": 0}
+    assert found["requests_total"] == {"prices": 0, "quotes": 0, "company": 0, "access": 0}
     assert found["paused"] == {"throttled": 0, "down": 0}
     assert {"last_complete_run_timestamp_seconds", "last_whole_run_timestamp_seconds"}.isdisjoint(found)
     assert "last_pause_timestamp_seconds" not in found
@@ -64,10 +64,10 @@ def test_the_figures_are_those_of_the_tables(database_url: str) -> None:
     ledger = Ledger(database_url)
     ledger.fail(Step("a", "DownloadOhlcv", "an earlier one", "AAA"), "network", "x")
     ledger.fail(Step("b", "DownloadOhlcv", "an earlier one", "AAA"), "throttled", "x")
-    stored.execute("UPDATE request_rates SET sent = 7, share = 0.5 WHERE kind = 'prices'")
+    stored.execute("UPDATE request_rates SET sent = 7 WHERE kind = 'prices'")
     stored.execute(
         "UPDATE request_state SET trouble = 'throttled', trouble_since = :at, paused_at = :at, paused_until = :at, "
-        "pause_seconds = 15",
+        "pause_seconds = 15, share = 0.5",
         at=FRIDAY,
     )
 

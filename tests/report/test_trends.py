@@ -25,7 +25,7 @@ from tests.conftest import make_bars
 from tests.report.documents import document, ticker
 
 DAY = dt.date(2024, 3, 15)
-PACE = Pace({"prices": 0, "company": 0, "access": 0}, 1, 0.01, 0.02, 60, 60, 60)
+PACE = Pace({"prices": 0, "company": 0, "access": 0}, 0, 1, 0.01, 0.02, 60, 60, 60)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def hear(progress: Progress, codes: str) -> Progress:
         if code in "+-":
             progress.work(progress.running + (1 if code == "+" else -1), 0.0)
         else:
-            progress.settle("ohlcv" if code in "oO" else "metadata", done=code.islower())
+            progress.settle("ohlcv" if code in "oO" else "metadata", 100.0, done=code.islower())
     return progress
 
 
@@ -42,7 +42,7 @@ def hear(progress: Progress, codes: str) -> Progress:
             "++oooom",
             60,
             {"ohlcv": 8, "metadata": 5},
-            "bars 4 of 8; company data 1 of 5; 2 running, 0 failed, 8 remaining; 5 a minute; about 4 min left",
+            "bars 4 of 8; company data 1 of 5; 2 running, 0 failed, 8 remaining; 5 a minute; about 5 min left",
         ),
         (
             "+oooo",
@@ -67,23 +67,49 @@ def test_the_line_says_how_far_it_is(codes: str, seconds: float, expected: dict[
 @pytest.mark.parametrize(
     ("codes", "seconds", "left"),
     [
-        # At 60 and 10 a minute, ten at once: what was settled so far says 2 minutes.
-        ("o" * 40 + "m" * 15, 30, "about 6 min left"),
-        ("o" * 70 + "m" * 20, 60, "about 6 min left"),
-        # Slower than the rates allow: after a 429, or where the processes are what is slow.
-        ("o" * 10 + "m" * 5, 60, "about 15 min left"),
+        # At 60 and 10 a minute, ten at once: company data comes after the bars, and takes its own time.
+        ("o" * 40, 30, "about 9 min left"),
+        ("o" * 40 + "m" * 20, 30, "about 7 min left"),
+        # Slower than the rate allows: after a 429, or where the processes are what is slow.
+        ("o" * 10, 60, "about 15 min left"),
         # What is left of each kind counts: bars alone, although company data was slower.
         ("o" * 40 + "m" * 80, 480, "about 8 min left"),
         ("o" * 74 + "m" * 80, 60, "about 6 s left"),
     ],
 )
-def test_the_time_left_is_that_of_the_slower_kind_at_no_more_than_its_rate(
-    codes: str, seconds: float, left: str
-) -> None:
-    progress = Progress(100.0, {"ohlcv": 60.0, "metadata": 10.0}, Counter({"ohlcv": 80, "metadata": 80}))
+def test_the_time_left_is_that_of_both_kinds_at_no_more_than_their_rates(codes: str, seconds: float, left: str) -> None:
+    every = Counter({"ohlcv": 80, "metadata": 80})
+    progress = Progress(100.0, {"ohlcv": 60.0, "metadata": 10.0}, every, every.copy())
     hear(progress, codes)
 
     assert progress.line(100.0 + seconds).endswith(left)
+
+
+def test_company_data_that_nobody_has_to_be_asked_for_takes_no_time() -> None:
+    progress = Progress(100.0, {"ohlcv": 60.0, "metadata": 10.0}, Counter({"ohlcv": 80, "metadata": 80}))
+    progress.asking = Counter({"ohlcv": 80, "metadata": 0})
+    hear(progress, "o" * 20)
+
+    assert progress.line(120.0).endswith("about 1 min left")
+
+
+def test_it_is_told_once_when_all_closes_are_in() -> None:
+    progress = Progress(100.0, expected=Counter({"ohlcv": 3, "metadata": 3}))
+    hear(progress, "oo")
+    assert progress.closes(200.0) == ""
+
+    hear(progress, "Om")
+
+    assert progress.closes(190.0) == (
+        "all closes are in after 2 min: bars of 2 tickers, 1 failed; company data of 1 of 3 so far"
+    )
+    assert progress.closes(191.0) == ""
+
+
+def test_where_company_data_is_done_too_the_end_says_it_all() -> None:
+    progress = hear(Progress(100.0, expected=Counter({"ohlcv": 1, "metadata": 1})), "om")
+
+    assert progress.closes(190.0) == ""
 
 
 def prepare(workspace: Workspace) -> None:

@@ -122,6 +122,20 @@ class Security:
         }
         return {name: self.info.get(name, value) for name, value in fields.items()}
 
+    def quote(self) -> dict[str, object]:
+        """What a quote says: of the newest bar, and the close before it; market value and shares from `info`."""
+        days = sorted(range(len(self.stamps)), key=lambda row: self.stamps[row])
+        closes = [self.columns["close"][row] for row in days]
+        numbers = ("marketCap", "sharesOutstanding")
+        return {
+            **self.fields(),
+            **{name: self.info[name] for name in numbers if name in self.info},
+            "regularMarketTime": self._session()["regularMarketTime"],
+            "regularMarketPrice": closes[-1],
+            "regularMarketPreviousClose": closes[-2] if len(closes) > 1 else None,
+            "firstTradeDateMilliseconds": 1000 * min(self.stamps),
+        }
+
 
 def answer(
     securities: Mapping[str, Security], endpoint: Endpoint, ticker: str, query: Mapping[str, str], cookies: str
@@ -145,7 +159,8 @@ def answer(
         wanted = query.get("modules", "").split(",")
         return ok("quoteSummary", [{name: modules[name] for name in modules if name in wanted}])
     if endpoint == "quote":
-        return ok("quoteResponse", [security.fields()] if security else [])
+        named = [securities[symbol] for symbol in ticker.split(",") if symbol in securities]
+        return ok("quoteResponse", [each.quote() for each in named])
     if endpoint == "timeseries":
         name = query.get("type", "")
         series: dict[str, object] = {"meta": {"symbol": [ticker], "type": [name]}}

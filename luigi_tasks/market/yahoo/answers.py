@@ -7,9 +7,10 @@ ask again at once, keep the bad answer in its cache, or take it for an empty his
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from luigi_tasks.budget import Kind
 from luigi_tasks.errors import (
@@ -31,8 +32,12 @@ _NO_COMPANY_DATA = ("No fundamentals data found", *_UNKNOWN_TICKER)
 _GRANULARITY = "1d"
 _DOWN_PAGE = b"Will be right back"
 _COOKIE_HOST = "fc.yahoo.com"
+_TIMESERIES = "/ws/fundamentals-timeseries/"
+"""What yfinance's own ways ask for, too; nothing of it is read."""
 _CRUMB_PATH = "/v1/test/getcrumb"
 _CONSENT_HOSTS = ("guce.yahoo.com", "consent.yahoo.com")
+_ROOTS: dict[Kind, str] = {"prices": "chart", "company": "quoteSummary", "quotes": "quoteResponse"}
+_WORDS: dict[Kind, str] = {"prices": "a chart", "company": "a quoteSummary", "quotes": "a quote", "access": "a crumb"}
 
 
 class NoDataInRange(Exception):
@@ -50,15 +55,22 @@ class Question:
     kind: Kind
     ticker: str
     url: str
+    tickers: tuple[str, ...] = ()
+    """Those of a question about many."""
 
     @classmethod
-    def of(cls, url: str) -> Question:
+    def of(cls, url: str, params: Mapping[str, Any] | None = None) -> Question:
+        """`params` are those of the query that are not in the URL yet."""
         parts = urlsplit(url)
         last = unquote(parts.path.rpartition("/")[2])
         if parts.path.startswith("/v8/finance/chart/"):
             return cls("prices", last, url)
-        if parts.path.startswith("/v10/finance/quoteSummary/"):
+        if parts.path.startswith(("/v10/finance/quoteSummary/", _TIMESERIES)):
             return cls("company", last, url)
+        if parts.path == "/v7/finance/quote":
+            symbols = (params or {}).get("symbols") or dict(parse_qsl(parts.query)).get("symbols", "")
+            tickers = tuple(str(symbols).split(","))
+            return cls("quotes", tickers[0] if len(tickers) == 1 else "", url, tickers)
         host = parts.hostname or ""
         if host == _COOKIE_HOST or host in _CONSENT_HOSTS or parts.path == _CRUMB_PATH:
             return cls("access", "", url)
@@ -70,12 +82,21 @@ class Question:
 
     @property
     def subject(self) -> str:
+        if self.tickers:
+            others = f" and {len(self.tickers) - 1} more" if len(self.tickers) > 1 else ""
+            return self.tickers[0] + others
         return self.ticker or urlsplit(self.url).netloc
+
+    @property
+    def what(self) -> str:
+        """What yfinance asked for, in words."""
+        parts = urlsplit(self.url)
+        return f"{_WORDS[self.kind]} ({parts.netloc}{parts.path})"
 
     @property
     def root(self) -> str:
         """The one key of the JSON answer."""
-        return "chart" if self.kind == "prices" else "quoteSummary"
+        return _ROOTS[self.kind]
 
 
 def read(question: Question, status: int, url: str, body: bytes) -> Any:
@@ -152,6 +173,13 @@ def _error(document: Any) -> tuple[str, str]:
 
 
 def _require_answer_to(question: Question, document: Any) -> None:
+    if urlsplit(question.url).path.startswith(_TIMESERIES):
+        return
+    if question.kind == "quotes":
+        found = document.get("quoteResponse", {}).get("result") if isinstance(document, dict) else None
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise AnswerNotUnderstood(question.subject, "Yahoo's answer has no quotes")
+        return
     try:
         result = document[question.root]["result"][0]
         part = result["meta"] if question.kind == "prices" else result.get("quoteType") or {}

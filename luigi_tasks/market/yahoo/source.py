@@ -6,9 +6,9 @@ import datetime as dt
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,15 +20,17 @@ from luigi_tasks.budget import Access, Budget, Kind, LocalBudget
 from luigi_tasks.errors import (
     AnswerNotUnderstood,
     AuthorisationFailure,
+    CredentialsRefused,
     NetworkFailure,
     SecuritiesMasterError,
     SourceUnreachable,
     TransientError,
 )
+from luigi_tasks.market.source import MOST_QUOTES
 from luigi_tasks.market.yahoo import closing
 from luigi_tasks.market.yahoo.answers import NoCompanyData, NoDataInRange, in_a_line
 from luigi_tasks.market.yahoo.chart import Chart
-from luigi_tasks.market.yahoo.session import PacedSession
+from luigi_tasks.market.yahoo.session import REFERENCES, PacedSession
 from luigi_tasks.market.yahoo.yfinance_ways import Yfinance
 
 PROBE_TIMEOUT = 5.0
@@ -36,6 +38,8 @@ PROBE_TIMEOUT = 5.0
 
 # A security that trades does so within so many days: an answer without rows for a longer range is no answer.
 _LONGEST_SILENCE = dt.timedelta(days=30)
+
+Answered = TypeVar("Answered")
 
 _FROM_YFINANCE = {
     "Open": "open",
@@ -50,14 +54,26 @@ _FROM_YFINANCE = {
 class YahooSource:
     """A MarketDataSource. May be made anywhere; what is connected is made where it is used, anew after a fork."""
 
-    def __init__(self, budget: Budget | None = None, timeout: float = 30.0) -> None:
-        """`budget` is asked before every request (None: a LocalBudget); `timeout` is in seconds, for one request."""
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        timeout: float = 30.0,
+        references: Sequence[str] = REFERENCES,
+        *,
+        plain: bool = False,
+    ) -> None:
+        """`budget` is asked before every request (None: a LocalBudget); `timeout` is in seconds, for one request;
+        `references` are tickers that Yahoo has beyond doubt; `plain`: yfinance asks in its own ways."""
         self._budget = budget or LocalBudget()
         self._timeout = timeout
+        self._references = references
+        self.plain = plain
         self._process = 0
 
     def check(self) -> None:
         """Get a crumb: one request, and one for a cookie where there is none. Any HTTP answer means: reachable.
+
+        If yfinance asks in its own ways, one chart.
 
         Raises:
             SourceUnreachable, PatienceExhausted.
@@ -67,7 +83,10 @@ class YahooSource:
         try:
             for attempt in (1, 2):
                 try:
-                    self._renew(refused=None)
+                    if self.plain:
+                        self._session.ask_for_reference()
+                    else:
+                        self._renew(refused=None)
                     return
                 except NetworkFailure as error:
                     if attempt == 2:
@@ -89,11 +108,17 @@ class YahooSource:
         begun where the security is traded. Corporate actions of such a day, and of days without a bar, are in
         `attrs[bars.ACTIONS]`. A column that the answer does not have is NaN, and is named in `attrs[bars.FACTS]`.
         """
-        self._connect("prices", ticker)
-        stock, day = self._yfinance.ticker(ticker, zone), dt.timedelta(days=1)
+        day = dt.timedelta(days=1)
+        # A day more on either side: without the zone, the days' first instants are not known.
+        span = {"start": start - day, "end": end + 2 * day}
+
+        def ask() -> pd.DataFrame:
+            stock = self._yfinance.ticker(ticker, zone)
+            history: pd.DataFrame = stock.history(**span, auto_adjust=False, actions=True, timeout=None)
+            return history
+
         try:
-            # A day more on either side: without the zone, the days' first instants are not known.
-            frame = stock.history(start=start - day, end=end + 2 * day, auto_adjust=False, actions=True, timeout=None)
+            frame = self._ask("prices", ticker, ask)
         except NoDataInRange:
             return None
         except Exception as error:
@@ -128,24 +153,63 @@ class YahooSource:
 
         Yahoo may send an empty shell, or one of its modules alone; `insert_metadata` tells what that is worth.
         """
-        self._connect("company", ticker)
         try:
-            info = dict(self._yfinance.ticker(ticker).info)
+            info = self._ask("company", ticker, lambda: dict(self._yfinance.ticker(ticker).info))
         except NoCompanyData:
             return {"symbol": ticker}
         except Exception as error:
             self._raise_ours(ticker, error)
-        # Through JSON and back: what is stored is what JSON can say, and NaN, which it cannot, becomes null.
-        return dict(json.loads(json.dumps(info, default=str), parse_constant=lambda _: None))
+        return _plain(info)
+
+    def quotes(self, tickers: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See MarketDataSource. The fields are those of Yahoo's v7 quote; one request for each fifty.
+
+        None of any, if yfinance asks in its own ways: it has none for many at once.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        if self.plain:
+            return found
+        for first in range(0, len(tickers), MOST_QUOTES):
+            some = list(tickers[first : first + MOST_QUOTES])
+            subject = f"{some[0]} and {len(some) - 1} more" if len(some) > 1 else some[0]
+
+            def ask(some: list[str] = some) -> list[dict[str, Any]]:
+                return self._yfinance.quotes(some)
+
+            try:
+                answer = self._ask("quotes", subject, ask)
+            except Exception as error:
+                self._raise_ours(subject, error)
+            wanted = {ticker.upper(): ticker for ticker in some}
+            for quote in answer:
+                ticker = wanted.get(str(quote.get("symbol")).upper())
+                if ticker is not None:
+                    found[ticker] = _plain(quote)
+        return found
+
+    def last_meta(self) -> Mapping[str, Any]:
+        """What the last answer with bars says of the security, in Yahoo's own field names."""
+        return self._session.chart.meta if self._session.chart is not None else {}
+
+    def _ask(self, kind: Kind, subject: str, ask: Callable[[], Answered]) -> Answered:
+        """What yfinance makes of the one request that answers the question; again where credentials are refused to
+        everybody, which the next request waits for to be over."""
+        while True:
+            self._connect(kind, subject)
+            try:
+                with self._session.one_question() if not self.plain else nullcontext():
+                    return ask()
+            except CredentialsRefused:
+                self._forget_access()
 
     def _connect(self, kind: Kind, ticker: str = "") -> None:
         if self._process != os.getpid():
-            self._session = PacedSession(self._budget, self._timeout)
-            self._yfinance = Yfinance(self._session, self._crumb)
+            self._session = PacedSession(self._budget, self._timeout, self._references)
+            self._yfinance = Yfinance(self._session, self._crumb, plain=self.plain)
             self._access: Access | None = None
             self._refused: Access | None = None
             # Prices are to be had without a crumb, as long as Yahoo does not ask for one.
-            self._wanted_for: set[Kind] = {"company"}
+            self._wanted_for: set[Kind] = {"company", "quotes"}
             self._process = os.getpid()
         self._kind, self._session.on_behalf, self._session.chart = kind, ticker, None
 
@@ -180,16 +244,24 @@ class YahooSource:
         self._access, self._refused = access, None
         return access
 
+    def _forget_access(self) -> None:
+        self._refused, self._access = self._access or self._refused, None
+        self._wanted_for.add(self._kind)
+
     def _raise_ours(self, ticker: str, error: Exception) -> NoReturn:
         """Raise the error of ours; what is not one by now was raised by yfinance over an answer that looked good."""
         if isinstance(error, AuthorisationFailure):
-            self._refused, self._access = self._access or self._refused, None
-            self._wanted_for.add(self._kind)
+            self._forget_access()
         if isinstance(error, SecuritiesMasterError):
             raise error
         if isinstance(error, http.RequestException) and not isinstance(error, http.InvalidJSONError):
             raise NetworkFailure(ticker, f"no answer from Yahoo ({in_a_line(error)})") from error
         raise AnswerNotUnderstood(ticker, f"yfinance failed on the answer ({in_a_line(error)})") from error
+
+
+def _plain(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Through JSON and back: what is stored is what JSON can say, and NaN, which it cannot, becomes null."""
+    return dict(json.loads(json.dumps(answer, default=str), parse_constant=lambda _: None))
 
 
 def _bars_from(ticker: str, frame: pd.DataFrame) -> pd.DataFrame:
