@@ -94,7 +94,7 @@ def test_patience_ends_a_run_with_a_clear_word_and_a_rerun_goes_on(workspace: Wo
     assert all_is_stored(workspace)
 
 
-@pytest.mark.parametrize("kind", [503, "reset"])
+@pytest.mark.parametrize("kind", [503])
 def test_a_yahoo_that_dies_half_way_fails_nobody_wrongly_and_a_rerun_goes_on(
     workspace: Workspace, yahoo: LoopbackYahoo, kind: FaultKind
 ) -> None:

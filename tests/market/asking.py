@@ -6,8 +6,8 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import BaseContext
 from typing import Any
-from unittest import mock
 
 from luigi_tasks.budget import Pace
 from luigi_tasks.database.budget import PostgresBudget
@@ -31,17 +31,27 @@ def ask(
     With a `database_url` the budget is the one there, without rates; `environment` is laid over the server's. `before`
     is called first in that process; `plain`: yfinance asks in its own ways.
     """
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        mock.patch.dict(os.environ, yahoo.environment() | dict(environment or {})),
-        ProcessPoolExecutor(max_workers=1, mp_context=spawn) as process,
-    ):
-        return process.submit(_answer, calls, database_url, before, plain).result(timeout=120)
+    surroundings = yahoo.environment() | dict(environment or {})
+    with ProcessPoolExecutor(max_workers=1, mp_context=fresh_processes()) as process:
+        return process.submit(_answer, surroundings, calls, database_url, before, plain).result(timeout=120)
+
+
+def fresh_processes() -> BaseContext:
+    """Processes that have not seen yfinance yet, and have all else that takes long to import."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["tests.market.asking", "luigi_tasks.database.client"])
+    return server
 
 
 def _answer(
-    calls: Sequence[Call], database_url: str, before: Callable[[], None] | None = None, plain: bool = False
+    surroundings: Mapping[str, str],
+    calls: Sequence[Call],
+    database_url: str,
+    before: Callable[[], None] | None,
+    plain: bool,
 ) -> list[Any]:
+    # Before yfinance is imported.
+    os.environ.update(surroundings)
     if before is not None:
         before()
     pace = Pace({"prices": 0, "company": 0, "access": 0}, first_pause=0.05, longest_pause=0.2, patience=30, lease=5)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from luigi_tasks.market.yahoo import YahooSource
 from luigi_tasks.market.yahoo.canary import QUOTED, Part, look
 from tests.conftest import make_bars
+from tests.market.asking import fresh_processes
 from tests.yahoo.answers import Answer, error, ok
 from tests.yahoo.server import LoopbackYahoo
 
@@ -42,15 +41,12 @@ def yahoo(tmp_path: Path) -> Iterator[LoopbackYahoo]:
 
 def seen(yahoo: LoopbackYahoo, *, plain: bool = False) -> list[Part]:
     """What a new process says, since yfinance reads its surroundings once a process."""
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        mock.patch.dict(os.environ, yahoo.environment()),
-        ProcessPoolExecutor(max_workers=1, mp_context=spawn) as process,
-    ):
-        return process.submit(_look, plain).result(timeout=120)
+    with ProcessPoolExecutor(max_workers=1, mp_context=fresh_processes()) as process:
+        return process.submit(_look, yahoo.environment(), plain).result(timeout=120)
 
 
-def _look(plain: bool) -> list[Part]:
+def _look(surroundings: Mapping[str, str], plain: bool) -> list[Part]:
+    os.environ.update(surroundings)
     return list(look(YahooSource(timeout=2, plain=plain)))
 
 
