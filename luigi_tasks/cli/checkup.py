@@ -79,7 +79,7 @@ def _look_at_yahoo() -> None:
     problems = 0
     for part in look(YahooSource(timeout=chosen.request_timeout, references=chosen.witnesses, plain=chosen.plain)):
         problems += bool(part.problem)
-        level, colour = ("moved", "red") if part.problem else ("ok", "green")
+        level, colour = ("away" if part.unreachable else "moved", "red") if part.problem else ("ok", "green")
         click.echo(f"{click.style(f'{level:<8}', fg=colour)} {part.name}: {part.problem or part.seen}")
         if part.unreachable:
             sys.exit(UNREACHABLE)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for
+from luigi_tasks.market.yahoo.canary import QUOTED
 from tests.conftest import make_bars
 from tests.workspace import Workspace, free_port
+from tests.yahoo.server import LoopbackYahoo
 
 
 def check(workspace: Workspace, *arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -53,3 +57,33 @@ def test_tables_of_an_earlier_version_are_a_warning_and_of_a_later_one_a_problem
         levels.append(check(workspace, "--offline")[1]["PostgreSQL"][0])
 
     assert levels == ["warning", "problem"]
+
+
+def test_a_yahoo_that_cannot_be_reached_has_not_moved(workspace: Workspace) -> None:
+    workspace.environment = {"HTTPS_PROXY": f"http://127.0.0.1:{free_port()}"}
+
+    done = workspace.command("check", "--yahoo")
+
+    assert done.returncode == 3
+    versions, *parts = done.stdout.splitlines()
+    assert versions.startswith("yfinance 1.")
+    assert [part.partition(": ")[0] for part in parts] == ["away     crumb"]
+
+
+def test_a_yahoo_that_has_moved_is_told_part_by_part(workspace: Workspace) -> None:
+    with LoopbackYahoo(workspace.folder / "yahoo") as yahoo:
+        for ticker in QUOTED:
+            yahoo.add(ticker, make_bars(days=300, last=str(dt.datetime.now(dt.UTC).date())), info={"sector": "Energy"})
+        workspace.environment = yahoo.environment()
+
+        done = workspace.command("check", "--yahoo")
+
+    assert done.returncode == 1
+    levels = dict(line.split(": ")[0].split(maxsplit=1)[::-1] for line in done.stdout.splitlines()[1:])
+    assert levels == {
+        "crumb": "ok",
+        "chart, bars and actions": "moved",
+        "chart, error words": "ok",
+        "quoteSummary": "moved",
+        "quote": "moved",
+    }
