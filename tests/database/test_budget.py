@@ -210,16 +210,16 @@ def test_a_burst_goes_first_and_then_one_request_a_step(url: str) -> None:
 
 @pytest.mark.parametrize("workers", EXECUTORS)
 def test_all_together_never_exceed_the_rate(url: str, workers: str) -> None:
-    step, burst = 0.02, 5
+    step, burst = 0.15, 5
     with EXECUTORS[workers](4) as executor:
-        asked = [executor.submit(take, url, pace(prices=60 / step, burst=burst), "prices", 12) for _ in range(4)]
+        asked = [executor.submit(take, url, pace(prices=60 / step, burst=burst), "prices", 6) for _ in range(4)]
         permits = [permit for one in asked for permit in one.result()]
 
-    assert len(permits) == 48
+    assert len(permits) == 24
     assert excess(permits, burst, step) == []
     gaps = [seconds(later - earlier) for earlier, later in pairwise(times(permits))]
     assert median(gaps) == pytest.approx(step, rel=0.5), "nor do they stay far below it"
-    assert PostgresBudget(url, pace()).sent() == {"prices": 48, "quotes": 0, "company": 0, "access": 0}
+    assert PostgresBudget(url, pace()).sent() == {"prices": 24, "quotes": 0, "company": 0, "access": 0}
 
 
 def test_kinds_do_not_limit_each_other(url: str) -> None:
