@@ -116,7 +116,7 @@ def test_a_run_whose_terminal_ends_writes_its_report(workspace: Workspace) -> No
     command = ["setsid", "--ctty", *workspace.program(*ARGUMENTS)]
     run = psutil.Popen(command, cwd=REPOSITORY, env=workspace.env(), stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
-    while count_markers(workspace) < 10:
+    while count_markers(workspace) < 3:
         assert run.poll() is None
 
     os.close(screen)
