@@ -21,7 +21,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luigi_tasks.budget import FIRST_CLAIM, Kind, Outcome, Pace, Permit, Reaction
@@ -143,9 +143,7 @@ class Pacing:
         if common is not None:
             state.all_next_at = max(state.all_next_at, at) + common
         _count(state, kind)
-        if wait <= 0:
-            return 0.0, permit
-        return wait, Permit(kind, subject, at, quiet=permit.quiet, reference=permit.reference)
+        return wait, replace(permit, entered=at)
 
     def keeps_place(self, state: State, permit: Permit, waited: float) -> bool:
         """Whether nobody has paused since the place was reserved; after a pause places are handed out anew."""
@@ -234,10 +232,10 @@ class Pacing:
             state.refusals.pop(asked, None)
             state.failed_alone = {each: at for each, at in state.failed_alone.items() if not _of(each, permit.kind)}
             state.unauthorised = [each for each in state.unauthorised if not _of(each, permit.kind)]
-        for asked, refusal in list(state.refusals.items()):
+        for each, refusal in list(state.refusals.items()):
             refusal["unanswered"] = 0
             if state.now - dt.datetime.fromisoformat(refusal["until"]) > REMEMBERED:
-                del state.refusals[asked]
+                del state.refusals[each]
         if state.trouble is not None:
             if permit.kind == "access":
                 # A cookie and a crumb are given to many who are refused all else.

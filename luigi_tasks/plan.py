@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from luigi_tasks.tasks.due import already, pipelines, resting_tickers, told_by_m
 from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
-from luigi_tasks.tasks.run_all import RunAll, group_size
+from luigi_tasks.tasks.run_all import RunAll, grouped
 
 STATES = {
     "new": "never stored",
@@ -117,9 +118,8 @@ def plan(run: RunAll) -> Plan:
         return Plan(str(run.date), states, len(verdict.rejected), {}, Forecast(None, None))
     company, quotes = wanting(InsertMetadata, DownloadMetadata), 0
     if download_quotes.wanted(run.date):
-        size = group_size(len(names))
-        groups = [names[first : first + size] for first in range(0, len(names), size)]
-        quotes = sum(-(-len(group) // MOST_QUOTES) for group in groups if to_do.intersection(group))
+        groups = [group for _, group in grouped(names) if to_do.intersection(group)]
+        quotes = sum(math.ceil(len(group) / MOST_QUOTES) for group in groups)
         fresh = Standing(database_url()).fresh_metadata(company, run.date, chosen.refresh_days)
         company = [ticker for ticker in company if ticker not in fresh]
     charts = len(wanting(InsertOhlcv, DownloadOhlcv))

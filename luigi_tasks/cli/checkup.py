@@ -63,10 +63,14 @@ def check(offline: bool, yahoo: bool) -> None:
             found = [("problem", f"{type(error).__name__}: {' '.join(str(error).split())}")]
         for level, words in found:
             problems += level == "problem"
-            colour = {"ok": "green", "warning": "yellow"}.get(level, "red")
-            click.echo(f"{click.style(f'{level:<8}', fg=colour)} {name}: {words}")
+            _tell(level, name, words)
     if problems:
         sys.exit(1)
+
+
+def _tell(level: str, name: str, words: str) -> None:
+    colour = {"ok": "green", "warning": "yellow"}.get(level, "red")
+    click.echo(f"{click.style(f'{level:<8}', fg=colour)} {name}: {words}")
 
 
 def _look_at_yahoo() -> None:
@@ -79,8 +83,8 @@ def _look_at_yahoo() -> None:
     problems = 0
     for part in look(YahooSource(timeout=chosen.request_timeout, references=chosen.witnesses, plain=chosen.plain)):
         problems += bool(part.problem)
-        level, colour = ("away" if part.unreachable else "moved", "red") if part.problem else ("ok", "green")
-        click.echo(f"{click.style(f'{level:<8}', fg=colour)} {part.name}: {part.problem or part.seen}")
+        level = "away" if part.unreachable else "moved" if part.problem else "ok"
+        _tell(level, part.name, part.problem or part.seen)
         if part.unreachable:
             sys.exit(UNREACHABLE)
     if problems:

@@ -66,7 +66,7 @@ class PostgresBudget:
     def check_patience(self) -> None:
         """Raise PatienceExhausted if that is what the next request would meet; waits for nothing."""
         with self._locked() as (connection, state):
-            self._check_patience(state, self._begun(connection))
+            self._check_patience(state, self._begun(connection, state))
 
     def access(self) -> Access | None:
         """See Budget."""
@@ -111,7 +111,7 @@ class PostgresBudget:
     def _ask(self, kind: Kind, subject: str) -> tuple[float, Permit | None]:
         """Seconds to wait, then the permit, or None: to ask again."""
         with self._locked() as (connection, state):
-            begun = self._begun(connection) if state.trouble is not None or state.failed_alone else None
+            begun = self._begun(connection, state)
             if self._pacing.refused_altogether(state, kind, begun):
                 raise RefusedAltogether(
                     "Yahoo Finance", f"refuses every request for {_NAMES[kind]}, and answers others", _REMEDY
@@ -136,7 +136,10 @@ class PostgresBudget:
         what = "throttled every request" if throttled else "gave no usable answer"
         raise kind("Yahoo Finance", f"{what} for {waited:.0f} s", _REMEDY)
 
-    def _begun(self, connection: sa.Connection) -> dt.datetime | None:
+    def _begun(self, connection: sa.Connection, state: State) -> dt.datetime | None:
+        """When this run began, where it matters: in most runs nothing is amiss, and nobody need be asked."""
+        if state.trouble is None and not state.failed_alone:
+            return None
         return connection.scalar(sa.select(runs.c.started_at).where(runs.c.run_id == self._run_id))
 
     def _keeps_place(self, permit: Permit, waited: float) -> bool:

@@ -38,6 +38,11 @@ def _timestamp(name: str, *, nullable: bool = False, default: bool = True) -> sa
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=NOW if default else None)
 
 
+def _kept(name: str, empty: str, comment: str) -> sa.Column[object]:
+    """JSON that is `empty` where nothing is kept."""
+    return sa.Column(name, JSONB, nullable=False, server_default=sa.text(f"'{empty}'"), comment=comment)
+
+
 store_source = sa.Table(
     "store_source",
     metadata,
@@ -377,13 +382,7 @@ request_state = sa.Table(
     sa.Column("pause_seconds", sa.Double, nullable=False, server_default=sa.text("0")),
     _timestamp("probing_until", nullable=True, default=False),
     _timestamp("recovered_at", nullable=True, default=False),
-    sa.Column(
-        "down_subjects",
-        JSONB,
-        nullable=False,
-        server_default=sa.text("'[]'"),
-        comment="what was asked about in vain since the last answer",
-    ),
+    _kept("down_subjects", "[]", "what was asked about in vain since the last answer"),
     sa.Column("share", sa.Double, nullable=False, server_default=sa.text("1"), comment="of the rates in the settings"),
     sa.Column(
         "all_next_at",
@@ -399,27 +398,9 @@ request_state = sa.Table(
     sa.Column(
         "refused_by", sa.Text, nullable=False, server_default=sa.text("''"), comment="the question that it refused then"
     ),
-    sa.Column(
-        "refusals",
-        JSONB,
-        nullable=False,
-        server_default=sa.text("'{}'"),
-        comment="questions that were refused, and since then were not answered",
-    ),
-    sa.Column(
-        "failed_alone",
-        JSONB,
-        nullable=False,
-        server_default=sa.text("'{}'"),
-        comment="questions that it refuses while it answers others",
-    ),
-    sa.Column(
-        "unauthorised",
-        JSONB,
-        nullable=False,
-        server_default=sa.text("'[]'"),
-        comment="questions whose credentials were refused since the last answer of their kind",
-    ),
+    _kept("refusals", "{}", "questions that were refused, and since then were not answered"),
+    _kept("failed_alone", "{}", "questions that it refuses while it answers others"),
+    _kept("unauthorised", "[]", "questions whose credentials were refused since the last answer of their kind"),
     sa.CheckConstraint("only_row", name="one_row"),
     sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
     sa.CheckConstraint("trouble IN ('throttled', 'down')", name="trouble"),

@@ -187,7 +187,8 @@ def collect(
         "routine": dict(routine) | ({"provisional": newest} if (newest := reader.provisional(list(states))) else {}),
         "requests": summary.get("requests") or ledger.requests_since(run["requests_before"]),
     }
-    document |= _by_quote(ledger, run["run_id"], run["started_at"])
+    bars = [each for each in markers.values() if (each["task_family"], each["run_id"]) == (_STORES, run["run_id"])]
+    document |= _by_quote(ledger.of_family(run["run_id"], "DownloadQuotes"), bars, run["started_at"])
     worked = any(count.processed for count in counts.values())
     ends = reader.ends(list(states))
     for name, (_, last) in ends.items():
@@ -204,19 +205,20 @@ def collect(
     return document | {"by_ticker": [vars(state) for state in states.values()]}
 
 
-def _by_quote(ledger: Ledger, run_id: str, started_at: dt.datetime) -> dict[str, Any]:
-    """What quotes have told, and how long it took until the last close was in.
+def _by_quote(
+    asked: Sequence[Mapping[str, Any]], bars: Sequence[Mapping[str, Any]], started_at: dt.datetime
+) -> dict[str, Any]:
+    """What quotes have told, and how long it took until the last close was in, by the run's markers of both.
 
     {quotes: {asked, lacking, reasons}, probe: {what it told: tickers}, closes_seconds: None where no bars were stored}
     """
-    asked, bars = ledger.of_family(run_id, "DownloadQuotes"), ledger.of_family(run_id, _STORES)
     lacking = [ticker for each in asked for ticker in each["detail"].get("lacking_quotes", [])]
     reasons = sorted({each["detail"]["reason"] for each in asked if each["detail"].get("reason")})
     told = Counter(each["detail"]["probe"] for each in bars if "probe" in each["detail"])
     return {
         "quotes": {"asked": sum(each["rows"] for each in asked) + len(lacking), "lacking": lacking, "reasons": reasons},
         "probe": dict(told),
-        "closes_seconds": (bars[-1]["done_at"] - started_at).total_seconds() if bars else None,
+        "closes_seconds": (max(each["done_at"] for each in bars) - started_at).total_seconds() if bars else None,
     }
 
 

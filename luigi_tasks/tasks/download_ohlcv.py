@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from luigi_tasks import probe, settings
 from luigi_tasks.database.standing import Standing
 from luigi_tasks.errors import Delisted, NoBars, NoSuchTicker, SecuritiesMasterError
-from luigi_tasks.schedule import Span, to_ask
+from luigi_tasks.schedule import Span, Stored, to_ask
 from luigi_tasks.targets.files import ParquetTarget
 from luigi_tasks.tasks.base import AskingTask, HistoryTask, client, database_url, first_day, pipeline, source
 from luigi_tasks.tasks.download_quotes import of_ticker, wanted
@@ -39,8 +39,7 @@ class DownloadOhlcv(AskingTask, HistoryTask):
         from luigi_tasks.history import download
 
         chosen, start = settings.load(), first_day(self.date, self.years_back)
-        known = self.with_retries(lambda: client().security(self.ticker)) or {}
-        stored = self.with_retries(lambda: client().stored(self.ticker, self.date, chosen.overlap_sessions))
+        known, stored = self._known(), self._history()
         days = partial(to_ask, self.ticker, stored, start, self.date, chosen.whole_days)
         zone, quote = known.get("time_zone"), self._quote()
         why = probe.restated(quote, stored, known.get("exchange")) if quote is not None and stored is not None else ""
@@ -63,12 +62,17 @@ class DownloadOhlcv(AskingTask, HistoryTask):
         quote = None if self.full else self._quote()
         if quote is None:
             return False
-        chosen, start = settings.load(), first_day(self.date, self.years_back)
-        stored = self.with_retries(lambda: client().stored(self.ticker, self.date, chosen.overlap_sessions))
-        if stored is None or to_ask(self.ticker, stored, start, self.date, chosen.whole_days).whole:
+        stored, start = self._history(), first_day(self.date, self.years_back)
+        if stored is None or to_ask(self.ticker, stored, start, self.date, settings.load().whole_days).whole:
             return False
-        known = self.with_retries(lambda: client().security(self.ticker)) or {}
-        return probe.nothing_new(quote, stored, known.get("exchange"), self.date)
+        return probe.nothing_new(quote, stored, self._known().get("exchange"), self.date)
+
+    def _known(self) -> dict[str, Any]:
+        return self.with_retries(lambda: client().security(self.ticker)) or {}
+
+    def _history(self) -> Stored | None:
+        sessions = settings.load().overlap_sessions
+        return self.with_retries(lambda: client().stored(self.ticker, self.date, sessions))
 
     def _quote(self) -> probe.Quote | None:
         """What its quote tells, None where there is none, or where it shall tell nothing."""

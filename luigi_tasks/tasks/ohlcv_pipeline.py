@@ -18,6 +18,7 @@ class OhlcvPipeline(InOneProcess):
 
     def prepare(self) -> None:
         """Where its quote says that there is no new bar, note that the stored ones are those as of this date."""
-        download, insert = self.clone(DownloadOhlcv), self.clone(InsertOhlcv)
-        if not insert.complete() and download.nothing_new():
+        insert = self.clone(InsertOhlcv)
+        # In this order: where there is no quote, nobody is asked anything.
+        if self.clone(DownloadOhlcv).nothing_new() and not insert.complete():
             insert.confirm()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import luigi
 
@@ -96,19 +96,19 @@ class RunAll(UniverseTask, luigi.WrapperTask):
 
     def _groups(self, waiting: dict[str, set[type[TickerTask]]]) -> Iterator[TickerGroup]:
         """Those that have something to do, given what each ticker has."""
-        tickers, digest = list(self.members()), self.digest()
-        size = group_size(len(tickers))
-        for first in range(0, len(tickers), size):
-            members = tickers[first : first + size]
+        digest = self.digest()
+        for first, members in grouped(list(self.members())):
             for kind, pipeline in PIPELINES.items():
                 if any(waiting.get(ticker, set()).intersection(pipeline.storing) for ticker in members):
                     of_it = {"kind": kind, "first": first, "size": len(members)}
                     yield self.clone(TickerGroup, universe=digest, asked=self.asked, **of_it)
 
 
-def group_size(tickers: int) -> int:
-    """How many tickers a group has, of so many. Groups are pending, too: there are never many of them."""
-    return max(settings.load().group_size, math.ceil(tickers / _MOST_GROUPS))
+def grouped(tickers: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The tickers in groups, each with the number of its first. Groups are pending, too: there are never many."""
+    size = max(settings.load().group_size, math.ceil(len(tickers) / _MOST_GROUPS))
+    for first in range(0, len(tickers), size):
+        yield first, tickers[first : first + size]
 
 
 def _has_to_download(pipeline: TickerPipeline) -> bool:

@@ -7,7 +7,7 @@ ask again at once, keep the bad answer in its cache, or take it for an empty his
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -83,8 +83,7 @@ class Question:
     @property
     def subject(self) -> str:
         if self.tickers:
-            others = f" and {len(self.tickers) - 1} more" if len(self.tickers) > 1 else ""
-            return self.tickers[0] + others
+            return named(self.tickers)
         return self.ticker or urlsplit(self.url).netloc
 
     @property
@@ -97,6 +96,11 @@ class Question:
     def root(self) -> str:
         """The one key of the JSON answer."""
         return _ROOTS[self.kind]
+
+
+def named(tickers: Sequence[str]) -> str:
+    """Several tickers as the subject of one question."""
+    return tickers[0] if len(tickers) == 1 else f"{tickers[0]} and {len(tickers) - 1} more"
 
 
 def read(question: Question, status: int, url: str, body: bytes) -> Any:

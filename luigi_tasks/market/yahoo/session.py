@@ -97,7 +97,7 @@ class PacedSession(requests.Session[requests.Response]):
         while True:
             permit = self._budget.enter(question.kind, question.ticker or self.on_behalf or question.subject)
             if permit.reference:
-                self._ask_for_a_reference(permit)
+                self._use_for_reference(permit)
                 continue
             try:
                 response = super().request(method, url, *args, **kwargs)
@@ -152,13 +152,16 @@ class PacedSession(requests.Session[requests.Response]):
 
     def ask_for_reference(self) -> None:
         """Ask for a day of a well-known ticker's bars. Raises like `request`."""
-        self.request("GET", f"{_CHART}{self._references[0]}", params=_A_DAY)
+        self.request("GET", self._reference(), params=_A_DAY)
 
-    def _ask_for_a_reference(self, permit: Permit) -> None:
-        """Ask for a day of a well-known ticker's bars, and tell the budget what became of it."""
-        ticker = next(each for each in (*self._references, *REFERENCES) if each != permit.subject)
+    def _reference(self, other_than: str = "") -> str:
+        """The address of a well-known ticker's chart."""
+        return _CHART + next(each for each in (*self._references, *REFERENCES) if each != other_than)
+
+    def _use_for_reference(self, permit: Permit) -> None:
+        """Ask for a day of a well-known ticker's bars in place of the question, and tell the budget what came of it."""
         try:
-            response = super().request("GET", f"{_CHART}{ticker}", params=_A_DAY, timeout=self.longest)
+            response = super().request("GET", self._reference(permit.subject), params=_A_DAY, timeout=self.longest)
         except requests.exceptions.RequestException:
             self._budget.leave(permit, "down")
             return

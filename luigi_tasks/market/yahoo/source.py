@@ -28,7 +28,7 @@ from luigi_tasks.errors import (
 )
 from luigi_tasks.market.source import MOST_QUOTES
 from luigi_tasks.market.yahoo import closing
-from luigi_tasks.market.yahoo.answers import NoCompanyData, NoDataInRange, in_a_line
+from luigi_tasks.market.yahoo.answers import NoCompanyData, NoDataInRange, in_a_line, named
 from luigi_tasks.market.yahoo.chart import Chart
 from luigi_tasks.market.yahoo.session import REFERENCES, PacedSession
 from luigi_tasks.market.yahoo.yfinance_ways import Yfinance
@@ -171,7 +171,7 @@ class YahooSource:
             return found
         for first in range(0, len(tickers), MOST_QUOTES):
             some = list(tickers[first : first + MOST_QUOTES])
-            subject = f"{some[0]} and {len(some) - 1} more" if len(some) > 1 else some[0]
+            subject = named(some)
 
             def ask(some: list[str] = some) -> list[dict[str, Any]]:
                 return self._yfinance.quotes(some)
