@@ -30,11 +30,13 @@ _CLOCK = struct.Struct("=q")
 _ENDS_SECONDS = 180
 _GONE_SECONDS = 15
 
-_COMPANY_AS_OF = 1 + [column.name for column in stored_columns(securities)].index("company_as_of")
+_SECURITIES = ("ticker", *(column.name for column in stored_columns(securities)))
+# What company data says of a security's row; all else there is of its bars.
+_OF_COMPANY = ("company_as_of", "numbers_as_of")
 # What is written in one transaction with the marker of a ticker's step, by the tables' names.
 _OF_ONE_TRANSACTION = {
     "InsertOhlcv": ("securities", "ohlcv", "ohlcv_revisions", "quarantined_bars", "missing_sessions"),
-    "InsertMetadata": ("security_metadata",),
+    "InsertMetadata": ("securities", "security_metadata"),
 }
 # How many tickers' bars are stored, and whether there is a transaction that has written and not yet committed more.
 _STORING = """
@@ -236,7 +238,9 @@ class Store:
             done = self._done(family)
             for ticker in TICKERS:
                 wanted = day.after if ticker in done else day.before
-                differing = [name for name in names if _rows(now, name, ticker) != _rows(wanted, name, ticker)]
+                differing = [
+                    name for name in names if _rows(now, family, name, ticker) != _rows(wanted, family, name, ticker)
+                ]
                 if differing:
                     with_marker = "with" if ticker in done else "without"
                     raise Violation(f"{ticker} is {with_marker} the marker of {family}, unlike its {differing}")
@@ -271,9 +275,11 @@ class Store:
             return list(cursor.fetchall())
 
 
-def _rows(tables: Tables, name: str, ticker: str) -> list[Any]:
-    """What a table has of a ticker. To be registered is no part of having bars; nor when the company was asked for."""
+def _rows(tables: Tables, family: str, name: str, ticker: str) -> list[Any]:
+    """What a table has of a ticker that this step writes. To be registered is no part of it."""
     of_it = [row for row in tables[name] if row[0] == ticker]
     if name != "securities":
         return of_it
-    return [row for row in ((*row[:_COMPANY_AS_OF], *row[_COMPANY_AS_OF + 1 :]) for row in of_it) if any(row[1:])]
+    of_company = family == "InsertMetadata"
+    kept = [at for at, column in enumerate(_SECURITIES) if at and (column in _OF_COMPANY) == of_company]
+    return [row for row in (tuple(row[at] for at in kept) for row in of_it) if any(row)]
