@@ -15,10 +15,11 @@ import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Browser, sync_playwright
 
 from luigi_tasks import bars
-from luigi_tasks.database.engine import create_database
+from luigi_tasks.database.engine import create_database, engine_for, normalised_url
 from luigi_tasks.database.ledger import Ledger
 from tests.workspace import Workspace
 
@@ -40,7 +41,13 @@ def postgres_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            yield str(server.get_uri(database="postgres"))
+            url = str(server.get_uri(database="postgres"))
+            # It is thrown away in the end. Hundreds of databases are made and left: a daemon that went through them
+            # all the time would take a good part of the machine.
+            for name in ("autovacuum", "fsync", "full_page_writes"):
+                administer(url, f"ALTER SYSTEM SET {name} = off")
+            administer(url, "SELECT pg_reload_conf()")
+            yield url
         finally:
             server.stop()
 
@@ -53,11 +60,22 @@ def empty_database_url(postgres_url: str) -> str:
     return postgres_url.replace("/postgres?", f"/{name}?")
 
 
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> str:
+    """Name of a database with empty tables that nobody is connected to."""
+    create_database(postgres_url, "template_of_tests")
+    url = postgres_url.replace("/postgres?", "/template_of_tests?")
+    Ledger(url).migrate()
+    engine_for(url).dispose()
+    return "template_of_tests"
+
+
 @pytest.fixture
-def database_url(empty_database_url: str) -> str:
+def database_url(postgres_url: str, template: str) -> str:
     """URL of a database with empty tables."""
-    Ledger(empty_database_url).migrate()
-    return empty_database_url
+    name = f"test_{next(_numbers)}"
+    administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    return postgres_url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture
@@ -80,6 +98,14 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Its own sandbox wants privileges that containers do not give; the pages are ours.
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
+def administer(url: str, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
+    """The rows of a statement, in no transaction, by a connection of its own; DDL takes no parameters."""
+    engine = sa.create_engine(normalised_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        result = connection.execute(sa.text(statement), parameters)
+        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def make_bars(days: int = 30, last: str = "2024-03-15", seed: int = 1, start_price: float = 50.0) -> pd.DataFrame:

@@ -36,16 +36,17 @@ _LIBRARIES = (
     *("ruamel.yaml", "tenacity", "tornado.web", "yaml"),
 )
 _HEEDED_AT_START = ("LANG", "LC_", "LD_", "PYTHON")
+_PATH = "PYTHONPATH"
 
 
 class Forked(subprocess.Popen[str]):
-    """`BIN/luigi …` or `python -m MODULE …`, all three streams redirected, in a session of its own."""
+    """`BIN/luigi …`, `python -m MODULE …` or `python FILE …`, all three streams redirected, in a session of its own."""
 
     @staticmethod
     def takes(environment: Mapping[str, str]) -> bool:
         """Whether programs can be forked here, and nothing in their environment is only heeded by a new process."""
         ours, theirs = (
-            {name: value for name, value in each.items() if name.startswith(_HEEDED_AT_START)}
+            {name: value for name, value in each.items() if name.startswith(_HEEDED_AT_START) and name != _PATH}
             for each in (os.environ, environment)
         )
         return sys.platform == "linux" and ours == theirs
@@ -148,14 +149,15 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> N
     os.environ.update(environment)
     time.tzset()
     program, *rest = arguments
+    added = [path for path in environment.get(_PATH, "").split(os.pathsep) if path]
     if rest[0] == "-m":
         sys.argv = ["-m", *rest[2:]]
-        sys.path.insert(0, folder)
+        sys.path[:0] = [folder, *added]
         runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
     else:
-        sys.argv = arguments
-        sys.path.insert(0, str(Path(program).parent))
-        runpy.run_path(program, run_name="__main__")
+        sys.argv = rest if Path(program).name == "python" else arguments
+        sys.path[:0] = [str(Path(sys.argv[0]).parent), *added]
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -147,8 +147,11 @@ class Workspace:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command of `run.sh`, such as up or status."""
-        program = [str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments]
-        with self._begin(program) as process:
+        return self.execute(str(BIN / "python"), "-m", "luigi_tasks.cli", *arguments)
+
+    def execute(self, *program: str) -> subprocess.CompletedProcess[str]:
+        """A program of `luigi` or Python, to its end."""
+        with self._begin([*program]) as process:
             try:
                 out, err = process.communicate(timeout=240)
             except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from importlib import import_module
 
 from luigi_tasks import settings
 from luigi_tasks.database import embedded
@@ -23,15 +24,14 @@ def once() -> None:
 
 
 def _load() -> None:
-    # pandas_compat and pandas' csv reader are what pyarrow and pandas themselves only import on first use.
-    import yfinance  # noqa: F401
-
     from luigi_tasks import pipeline, sessions  # noqa: F401
     from luigi_tasks.database import client  # noqa: F401
-    from luigi_tasks.market import files, yahoo  # noqa: F401
     from luigi_tasks.quality import suite
 
-    suite.preload(settings.load().suite_file)
+    chosen = settings.load()
+    # Whoever reads files needs no yfinance.
+    import_module(f"luigi_tasks.market.{chosen.source}")
+    suite.preload(chosen.suite_file)
     for exchange in _exchanges():
         calendar = sessions.calendar_of(exchange)
         if calendar is not None:

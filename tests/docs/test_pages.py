@@ -28,7 +28,7 @@ from luigi_tasks.database.engine import create_database, engine_for
 from luigi_tasks.database.ledger import Ledger
 from luigi_tasks.market.universe import UniverseFile
 from luigi_tasks.report import metrics
-from tests.conftest import make_bars
+from tests.conftest import administer, make_bars
 from tests.workspace import BIN, REPOSITORY, Workspace
 
 NOT_RUN = {
@@ -188,26 +188,19 @@ def test_a_database_made_as_told_can_be_filled_by_its_owner_and_read_by_who_only
     owners = postgres_url.replace("postgres:@/postgres?", "securities:@/securities?")
 
     for statement in first:
-        execute(postgres_url, statement)
+        administer(postgres_url, statement)
     Ledger(owners).migrate()
     for statement in second:
-        execute(postgres_url.replace("/postgres?", "/securities?"), statement)
+        administer(postgres_url.replace("/postgres?", "/securities?"), statement)
 
     readers = owners.replace("securities:@", "reporting:@")
-    assert execute(readers, "SELECT count(*) FROM ohlcv") == [(0,)]
+    assert administer(readers, "SELECT count(*) FROM ohlcv") == [(0,)]
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
-        execute(readers, "DELETE FROM ohlcv")
+        administer(readers, "DELETE FROM ohlcv")
 
 
 def statements(block: Block) -> list[str]:
     return [statement for statement in re.split(r";\s*\n", block.text) if statement.strip()]
-
-
-def execute(url: str, statement: str) -> list[object]:
-    engine = sa.create_engine(engine_for(url).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(sa.text(statement))
-        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def test_every_setting_that_is_shown_is_one() -> None:
@@ -299,7 +292,7 @@ def test_a_run_after_files_were_deleted_has_nothing_to_do_and_a_restored_databas
         assert "Nothing to do" in again.out, again
 
         engine_for(workspace.database_url).dispose()
-        execute(postgres_url, "CREATE DATABASE backup TEMPLATE to_restore")
+        administer(postgres_url, "CREATE DATABASE backup TEMPLATE to_restore")
         assert workspace.run("--date", "2024-03-18", "--years-back", "1").code == 0
         wanted = workspace.tables()
         workspace.database_url = postgres_url.replace("/postgres?", "/backup?")

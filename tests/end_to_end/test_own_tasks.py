@@ -66,9 +66,7 @@ def own(workspace: Workspace) -> Workspace:
 
 
 def execute(workspace: Workspace, *program: str) -> Finished:
-    done = subprocess.run(
-        program, cwd=REPOSITORY, env=workspace.env(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = workspace.execute(*program)
     return Finished(done.returncode, done.stdout, done.stderr)
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for, normalised_url
-from tests.conftest import make_bars
+from tests.conftest import administer, make_bars
 from tests.workspace import Finished, Workspace
 
 PASSWORD = "Tr0ub4dor-correct-horse"
@@ -24,21 +24,13 @@ WAITING = """
 """
 
 
-def admin(statement: str, url: str, **parameters: object) -> list[sa.Row[tuple[object, ...]]]:
-    """As the superuser, who needs no password; DDL takes no parameters."""
-    engine = sa.create_engine(normalised_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(sa.text(statement), parameters)
-        return list(result) if result.returns_rows else []
-
-
 @pytest.fixture(scope="session")
 def asking_server(postgres_url: str) -> str:
     """The server's URL; it asks one of its roles for a password, and that one is the superuser of nothing."""
-    hba = Path(str(admin("SHOW hba_file", postgres_url)[0][0]))
+    hba = Path(str(administer(postgres_url, "SHOW hba_file")[0][0]))
     hba.write_text(f"local all {ROLE} scram-sha-256\n{hba.read_text()}")
-    admin("SELECT pg_reload_conf()", postgres_url)
-    admin(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'", postgres_url)
+    administer(postgres_url, "SELECT pg_reload_conf()")
+    administer(postgres_url, f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
     return postgres_url
 
 
@@ -46,13 +38,11 @@ def asking_server(postgres_url: str) -> str:
 def guarded(workspace: Workspace, asking_server: str) -> Workspace:
     """A workspace whose database asks for a password; `database_url` is the superuser's still."""
     database = normalised_url(workspace.database_url).database
-    admin(f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'", asking_server)
-    admin(f'ALTER DATABASE "{database}" OWNER TO {ROLE}', asking_server)
+    administer(asking_server, f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'")
+    administer(asking_server, f'ALTER DATABASE "{database}" OWNER TO {ROLE}')
     workspace.environment["DATABASE_URL"] = with_password(workspace, PASSWORD)
-    # Anybody on the machine can read command lines.
-    workspace.literal = True
-    # As in luigi.cfg: a run that cannot ask the database any more does not know whether it is alone, and waits so long.
-    workspace.set("worker", max_keep_alive_idle_duration="60 seconds")
+    # A run that cannot ask the database any more does not know whether it is alone, and waits so long.
+    workspace.set("worker", max_keep_alive_idle_duration="15 seconds")
     workspace.use_files({f"T{number:02}": make_bars(seed=number) for number in range(3)})
     return workspace
 
@@ -99,16 +89,19 @@ def run_that_waits(workspace: Workspace) -> tuple[Finished, str]:
     """A run whose password is changed while one of its tasks waits for a lock; and what could be seen by then."""
     with engine_for(workspace.database_url).connect() as connection:
         connection.execute(sa.text("LOCK TABLE ohlcv IN EXCLUSIVE MODE"))
+        # Anybody on the machine can read command lines.
+        workspace.literal = True
         process = workspace.start(*ARGUMENTS)
+        workspace.literal = False
         while workspace.query(WAITING, role=ROLE) == [0]:
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         seen = command_lines() + api(workspace)
-        admin(f"ALTER ROLE {ROLE} PASSWORD 'another'", workspace.database_url)
+        administer(workspace.database_url, f"ALTER ROLE {ROLE} PASSWORD 'another'")
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"
-        admin(kill, workspace.database_url, role=ROLE)
+        administer(workspace.database_url, kill, role=ROLE)
     out, err = process.communicate(timeout=200)
-    admin(f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'", workspace.database_url)
+    administer(workspace.database_url, f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'")
     return Finished(process.returncode, out, err), seen
 
 
@@ -139,11 +132,11 @@ def test_a_password_shows_nowhere_whatever_fails(guarded: Workspace) -> None:
     assert "InsertOhlcv" in said["luigid, of failures"]
 
     # A type that nothing here expects: what follows is a failure that nobody has a name for.
-    admin("ALTER TABLE securities ALTER history_from TYPE text", guarded.database_url)
+    administer(guarded.database_url, "ALTER TABLE securities ALTER history_from TYPE text")
     unforeseen = guarded.run(*ARGUMENTS, "--full")
     said["unforeseen"] = f"{unforeseen}"
     assert "Traceback" in unforeseen.err + files(guarded), unforeseen
-    admin("ALTER TABLE securities ALTER history_from TYPE date USING history_from::date", guarded.database_url)
+    administer(guarded.database_url, "ALTER TABLE securities ALTER history_from TYPE date USING history_from::date")
 
     whole = guarded.run(*ARGUMENTS)
     said["whole"] = f"{whole}"
