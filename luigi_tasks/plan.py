@@ -21,6 +21,7 @@ from luigi_tasks.tasks.get_tickers import GetTickers
 from luigi_tasks.tasks.insert_metadata import InsertMetadata
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.run_all import RunAll, grouped
+from luigi_tasks.words import duration
 
 STATES = {
     "new": "never stored",
@@ -57,7 +58,7 @@ class Plan:
         yield f"requests: {sum(self.requests.values()):,} ({counts})"
         yield f"time: {self._time()}"
         if self.forecast.paused:
-            yield f"Yahoo wants to be left alone for another {_duration(self.forecast.paused)}, which comes before that"
+            yield f"Yahoo wants to be left alone for another {duration(self.forecast.paused)}, which comes before that"
 
     def _time(self) -> str:
         if not any(self.requests.values()):
@@ -67,9 +68,9 @@ class Plan:
             return "no rate is set in [Yahoo]"
         parts = []
         if self.requests.get("prices") and closes is not None:
-            parts.append(f"all closes in {_duration(closes)} at least")
+            parts.append(f"all closes in {duration(closes)} at least")
         if self.requests.get("company") and company is not None:
-            parts.append(f"all company data in {_duration(company)} at least")
+            parts.append(f"all company data in {duration(company)} at least")
         return ", ".join(parts or ["a moment"]) + ", by the rates as they are now"
 
 
@@ -132,11 +133,3 @@ def plan(run: RunAll) -> Plan:
         requests |= {"prices": 2 * charts, "quotes": len(company), "company": 2 * len(company)}
         requests["access"] = 2 * (charts + len(company))
     return Plan(str(run.date), states, len(verdict.rejected), requests, budget().forecast(requests))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

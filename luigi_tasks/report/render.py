@@ -9,6 +9,7 @@ from typing import Any
 
 from luigi_tasks.report import charts
 from luigi_tasks.report.findings import GRAVITIES, by_kind, counted, values_of
+from luigi_tasks.words import duration
 
 _LATER = 60
 """Seconds after the last close from which on it is worth telling that company data came later."""
@@ -35,7 +36,7 @@ def page(document: dict[str, Any]) -> str:
     return environment.from_string(template).render(
         report=document,
         headline=headline(document),
-        duration=_duration(document["seconds"]),
+        duration=duration(document["seconds"]),
         figures=figures,
         kinds=kinds_of(document),
         by_quote=by_quote(document),
@@ -63,12 +64,6 @@ def growth(values: Sequence[float]) -> str:
 def _plotly() -> str:
     """Plotly's JavaScript; importing the package for it would take longer."""
     return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def headline(document: dict[str, Any]) -> str:
@@ -150,7 +145,7 @@ def by_quote(document: Mapping[str, Any]) -> list[str]:
     lines = []
     closes, seconds = document.get("closes_seconds"), document["seconds"]
     if closes is not None and seconds - closes > _LATER:
-        lines.append(f"closes: all in after {_duration(closes)}; company data after {_duration(seconds)}")
+        lines.append(f"closes: all in after {duration(closes)}; company data after {duration(seconds)}")
     quotes = document.get("quotes") or {"lacking": []}
     if quotes["lacking"]:
         reasons = f" ({'; '.join(quotes['reasons'])})" if quotes["reasons"] else ""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from luigi_tasks.logs import CLEAR
+from luigi_tasks.words import duration
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Progress:
         self.closes_told = True
         failed = f", {self.failed['ohlcv']:,} failed" if self.failed["ohlcv"] else ""
         return (
-            f"all closes are in after {_duration((now - self.began) / 60)}: bars of {self.done['ohlcv']:,} tickers"
+            f"all closes are in after {duration(now - self.began)}: bars of {self.done['ohlcv']:,} tickers"
             f"{failed}; company data of {self.done['metadata']:,} of {self.expected['metadata']:,} so far"
         )
 
@@ -80,7 +81,7 @@ class Progress:
         left = [self._left(kind, now) for kind in remaining]
         if left and None not in left:
             # One kind after the other: company data is waited for last.
-            parts.append(f"about {_duration(sum(minutes or 0.0 for minutes in left))} left")
+            parts.append(f"about {_about(sum(minutes or 0.0 for minutes in left))} left")
         return "; ".join(parts)
 
     def _left(self, kind: str, now: float) -> float | None:
@@ -106,12 +107,12 @@ class Display:
     def show(self, progress: Progress) -> None:
         """Show the line if it is time, and is another one. To be called now and then."""
         now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + self._every
         if closes := progress.closes(now):
             self.clear()
             logger.info(closes)
+        if now < self._next:
+            return
+        self._next = now + self._every
         line = progress.line(now)
         if line and line != self._shown:
             self._shown = line
@@ -132,8 +133,5 @@ def _show_live(line: str) -> None:
     os.write(sys.stderr.fileno(), f"{CLEAR}{line[: width - 1]}".encode())
 
 
-def _duration(minutes: float) -> str:
-    if minutes < 1:
-        return f"{max(1, round(minutes * 60))} s"
-    hours, rest = divmod(round(minutes), 60)
-    return f"{hours} h {rest} min" if hours else f"{rest} min"
+def _about(minutes: float) -> str:
+    return duration(60 * round(minutes) if minutes >= 1 else max(1.0, 60 * minutes))

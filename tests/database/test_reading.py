@@ -646,6 +646,40 @@ def test_company_data_is_the_newest_as_of_the_date_one_row_a_ticker(emptied_url:
         assert list(map(tuple, rows)) == [("AAA", "Utilities", "1"), ("NONE", None, None)]
 
 
+@pytest.mark.parametrize("quoted", [MONDAY, TUESDAY, WEDNESDAY], ids=["older", "of the same date", "newer"])
+@pytest.mark.parametrize("quote", [{"marketCap": 5e9, "sharesOutstanding": 50}, {"marketCap": 5e9}, {}], ids=str)
+@pytest.mark.parametrize("asked", [True, False], ids=["and a whole answer", "alone"])
+def test_daily_numbers_are_those_of_whatever_is_newer_in_the_view_as_in_python(
+    emptied_url: str, quoted: dt.date, quote: dict[str, float], asked: bool
+) -> None:
+    client = YfinanceClient(emptied_url)
+    client.insert_security("AAA", [])
+    if asked:
+        company = {"sector": "Energy", "marketCap": 3e9, "sharesOutstanding": 30, "currency": "USD"}
+        client.insert_metadata("AAA", company, as_of=TUESDAY)
+    client.insert_metadata("AAA", None, quote=quote | {"currency": "GBp"} if quote else {}, as_of=quoted)
+
+    (told,) = metadata(database_url=emptied_url).to_dict("records")
+    with engine_for(emptied_url).connect() as connection:
+        names = ", ".join(name for name in told)
+        (viewed,) = connection.execute(sa.text(f"SELECT {names} FROM latest_metadata"))
+
+    known = {name: value for name, value in told.items() if not pd.isna(value)}
+    assert known == {
+        name: pd.Timestamp(value) if isinstance(value, dt.date) else value
+        for name, value in viewed._asdict().items()
+        if value is not None
+    }
+    by_quote = quoted >= TUESDAY or not asked
+    of_company = {"market_cap": 3e9, "market_cap_currency": "USD", "shares_outstanding": 30} if asked else {}
+    of_quote = {"market_cap": 5e9, "market_cap_currency": "GBP"} if "marketCap" in quote else {}
+    of_quote |= {"shares_outstanding": 50} if "sharesOutstanding" in quote else {}
+    wanted = of_company | (of_quote if by_quote else {})
+    assert {name: known.get(name) for name in ("market_cap", "market_cap_currency", "shares_outstanding")} == {
+        "market_cap": None, "market_cap_currency": None, "shares_outstanding": None, **wanted,
+    }  # fmt: skip
+
+
 def test_coverage_tells_what_there_is_and_what_is_missing(split: str) -> None:
     bad = frame(1, [100], [100]).assign(broken="[]")
     store(split, "GAPS", THURSDAY, frame(4, [30, 31, 32, 33], [30, 31, 32, 33]).drop(index=0), quarantined=bad)

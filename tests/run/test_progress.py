@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import time
 from collections import Counter
 
 import pytest
 
 from luigi_tasks.logs import CLEAR
-from luigi_tasks.run.progress import Progress
+from luigi_tasks.run.progress import Display, Progress
 from tests.conftest import make_bars
 from tests.workspace import REPOSITORY, Workspace
 
@@ -57,7 +58,7 @@ def hear(progress: Progress, codes: str) -> Progress:
             "bars 1 of 1; company data 0 of 1; 0 running, 1 failed, 0 remaining; 4 a minute",
         ),
         ("+o", 3, {"ohlcv": 5}, "bars 1 of 5; 1 running, 0 failed, 4 remaining; 20 a minute; about 12 s left"),
-        ("+o", 3600, {"ohlcv": 3}, "bars 1 of 3; 1 running, 0 failed, 2 remaining; 0 a minute; about 2 h 0 min left"),
+        ("+o", 3600, {"ohlcv": 3}, "bars 1 of 3; 1 running, 0 failed, 2 remaining; 0 a minute; about 2 h left"),
     ],
 )
 def test_the_line_says_how_far_it_is(codes: str, seconds: float, expected: dict[str, int], line: str) -> None:
@@ -101,9 +102,18 @@ def test_it_is_told_once_when_all_closes_are_in() -> None:
     hear(progress, "Om")
 
     assert progress.closes(190.0) == (
-        "all closes are in after 2 min: bars of 2 tickers, 1 failed; company data of 1 of 3 so far"
+        "all closes are in after 1 min 30 s: bars of 2 tickers, 1 failed; company data of 1 of 3 so far"
     )
     assert progress.closes(191.0) == ""
+
+
+def test_that_all_closes_are_in_is_told_when_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    progress = hear(Progress(time.monotonic(), expected=Counter({"ohlcv": 1, "metadata": 1})), "o")
+
+    with caplog.at_level("INFO"):
+        Display(log_seconds=3600).show(progress)
+
+    assert [message.partition(" after ")[0] for message in caplog.messages] == ["all closes are in"]
 
 
 def test_where_company_data_is_done_too_the_end_says_it_all() -> None:
