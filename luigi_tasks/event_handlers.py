@@ -80,6 +80,13 @@ def _broken(task: PipelineTask, error: BaseException) -> None:
         _record(task, "unexpected", f"could not be scheduled, {type(error).__name__}: {error}")
 
 
+@PipelineTask.event_handler(Event.DEPENDENCY_MISSING)
+def _not_told(task: PipelineTask) -> None:
+    # Luigi means by it that complete() has failed, or that a task is somebody else's, as none of these is.
+    if task.not_told is not None:
+        _broken(task, task.not_told)
+
+
 @TickerTask.event_handler(Event.DEPENDENCY_DISCOVERED)
 def _there_is_work(task: TickerTask, dependency: luigi.Task) -> None:
     preload.once()

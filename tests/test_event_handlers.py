@@ -6,8 +6,10 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+import luigi
 import pytest
-from luigi import Event
+from luigi.scheduler import Scheduler
+from luigi.worker import Worker
 
 from luigi_tasks import event_handlers
 from luigi_tasks.errors import DatabaseRefused
@@ -29,20 +31,42 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
     messages._Pipe.ends = before
 
 
-def break_off(task: Any) -> list[dict[str, Any]]:
-    task.trigger_event(Event.BROKEN_TASK, task, DatabaseRefused("task markers", "no"))
+class CannotTell(RecordUniverse):
+    def is_done(self) -> bool:
+        raise DatabaseRefused("task markers", "no")
+
+
+class CannotSay(RecordUniverse):
+    def is_done(self) -> bool:
+        return False
+
+    def requires(self) -> Any:
+        raise DatabaseRefused("task markers", "no")
+
+
+class CannotTellOfTicker(MetadataPipeline):
+    def is_done(self) -> bool:
+        raise DatabaseRefused("task markers", "no")
+
+
+def schedule(task: luigi.Task) -> list[dict[str, Any]]:
+    """What the monitor hears when Luigi is to run it."""
+    assert not Worker(scheduler=Scheduler()).add(task)
     return list(messages.receive(5))
 
 
-def test_a_task_that_luigi_cannot_even_ask_about_ends_a_run_that_waits_for_it(recorded: list[tuple[str, str]]) -> None:
-    [heard] = break_off(RecordUniverse(universe="x", date=DAY))
+@pytest.mark.parametrize("family", [CannotTell, CannotSay])
+def test_a_task_that_luigi_cannot_even_ask_about_ends_a_run_that_waits_for_it(
+    family: type[RecordUniverse], recorded: list[tuple[str, str]]
+) -> None:
+    [heard] = schedule(family(universe="x", date=DAY))
 
     assert heard["kind"] == "failed"
-    assert recorded == [("RecordUniverse", "database_refused")]
+    assert recorded == [(family.__name__, "database_refused")]
 
 
 def test_of_a_ticker_it_is_a_failed_one(recorded: list[tuple[str, str]]) -> None:
-    [heard] = break_off(MetadataPipeline(ticker="AAPL", date=DAY))
+    [heard] = schedule(CannotTellOfTicker(ticker="AAPL", date=DAY))
 
     assert heard == {"kind": "settled", "of": "metadata", "done": False}
-    assert recorded == [("MetadataPipeline", "database_refused")]
+    assert recorded == [("CannotTellOfTicker", "database_refused")]

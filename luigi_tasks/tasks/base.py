@@ -42,6 +42,8 @@ class PipelineTask(luigi.Task):
 
     is_run: ClassVar[bool] = False
     """Whether doing it is a run, with a row, a page and a report."""
+    not_told: Exception | None = None
+    """Why it last could not be told whether the task is complete; Luigi's event of that does not say it."""
 
     @property
     def worker_timeout(self) -> int:  # type: ignore[override]  # Luigi allows it, see its documentation
@@ -61,7 +63,11 @@ class PipelineTask(luigi.Task):
     def complete(self) -> bool:
         """Asked again where the database is away for a moment: "I cannot tell" is neither yes nor no."""
         lifecycle.begin(self)
-        return self.with_retries(self.is_done)
+        try:
+            return self.with_retries(self.is_done)
+        except Exception as error:
+            self.not_told = error
+            raise
 
     def is_done(self) -> bool:
         """Whether the task is complete, as far as can be told now: what families that tell it otherwise override."""
