@@ -229,11 +229,13 @@ def store(connection: sa.Connection, security_id: int, as_of: dt.date, *, replac
 
 
 def settle(connection: sa.Connection, security_id: int, as_of: dt.date) -> None:
-    """Stored bars that were provisional and that `incoming`, as of a later date, agrees with are final."""
+    """Stored bars that were provisional and that `incoming`, as of a later date, agrees with are final; but for those
+    of which neither knows all prices: the source has yet to mend them."""
     statement = sa.text(
         "UPDATE ohlcv SET provisional = false, settled_as_of = :as_of FROM incoming "
         "WHERE ohlcv.security_id = :security_id AND ohlcv.provisional AND ohlcv.date = incoming.date "
-        f"AND ohlcv.as_of < :as_of AND NOT ({_differs('incoming')})"
+        "AND ohlcv.as_of < :as_of AND num_nulls(ohlcv.open, ohlcv.high, ohlcv.low) = 0 "
+        f"AND NOT ({_differs('incoming')})"
     )
     connection.execute(statement, {"security_id": security_id, "as_of": as_of})
 

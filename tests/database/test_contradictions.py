@@ -140,6 +140,23 @@ def test_a_newest_bar_whose_close_alone_is_usable_is_stored_and_filled_up(
     assert query(emptied_url, "SELECT open FROM ohlcv WHERE date = :day", day=DAYS[38]) == [frame.loc[38, "open"]]
 
 
+def test_a_newest_bar_that_is_as_unusable_at_the_weekend_is_not_settled_by_that(
+    client: YfinanceClient, emptied_url: str
+) -> None:
+    frame = make_bars(days=40)
+    torn = frame.iloc[:39].copy()
+    torn.loc[38, ["open", "low"]] = np.nan
+    store(client, said(torn), DAYS[38])
+    flags = "SELECT provisional, settled_as_of FROM ohlcv WHERE date = :day"
+
+    for later in (1, 2):
+        assert "revised" not in store(client, said(torn), DAYS[38] + dt.timedelta(days=later))
+        assert query(emptied_url, flags, day=DAYS[38]) == [(True, None)]
+
+    assert store(client, said(frame), DAYS[39] + dt.timedelta(days=2))["revised"] == {"settled": 1}
+    assert query(emptied_url, "SELECT date FROM ohlcv WHERE provisional") == [DAYS[39]]
+
+
 def test_a_bar_that_turned_out_to_break_a_rule_is_none(client: YfinanceClient, emptied_url: str) -> None:
     frame = make_bars(days=40)
     store(client, said(frame.iloc[:39]), DAYS[38])
