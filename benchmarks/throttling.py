@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from luigi_tasks.budget import KINDS, Pace, Permit
+from luigi_tasks.budget import KINDS, Kind, Pace, Permit
 from luigi_tasks.pacing import Line, Pacing, State
 
 _BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -86,8 +86,10 @@ class Clock:
             yield time, *event
 
 
-def run(pace: Pace, server: Server, requests: int, seed: int, processes: int = _PROCESSES) -> Outcome:
-    """So many requests for bars, of one subject each, by some processes at a time."""
+def run(
+    pace: Pace, server: Server, requests: int, seed: int, processes: int = _PROCESSES, kind: Kind = "prices"
+) -> Outcome:
+    """So many requests of a kind, of one subject each, by some processes at a time. The limit is one of the kind."""
     lots = random.Random(seed)  # noqa: S311  # the same lots each time
     pacing, clock = Pacing(pace, lots), Clock()
     state = State(_BEGINNING, {kind: Line(_BEGINNING) for kind in KINDS}, _BEGINNING)
@@ -107,7 +109,7 @@ def run(pace: Pace, server: Server, requests: int, seed: int, processes: int = _
         next_one(0.0)
     for now, what, subject, permit, waited in clock:
         if what == "ask":
-            wait, permit = pacing.enter(present(now), "prices", subject)
+            wait, permit = pacing.enter(present(now), kind, subject)
             clock.at(now + wait, "ask" if permit is None else "place" if wait > 0 else "send", subject, permit, wait)
         elif permit is None:
             raise AssertionError(what)
@@ -117,7 +119,7 @@ def run(pace: Pace, server: Server, requests: int, seed: int, processes: int = _
         elif what == "send":
             clock.at(now + _LATENCY / 2 * lots.uniform(0.5, 1.5), "arrive", subject, permit)
         elif what == "arrive":
-            admitted = server.admits(now, "a well-known one" if permit.reference else subject)
+            admitted = permit.kind != kind or server.admits(now, "a well-known one" if permit.reference else subject)
             clock.at(now + _LATENCY / 2, "answered" if admitted else "throttled", subject, permit)
         else:
             before = state.paused_at

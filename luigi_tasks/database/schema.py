@@ -400,7 +400,7 @@ request_state = sa.Table(
     ),
     _kept("refusals", "{}", "questions that were refused, and since then were not answered"),
     _kept("failed_alone", "{}", "questions that it refuses while it answers others"),
-    _kept("unauthorised", "[]", "questions whose credentials were refused since the last answer of their kind"),
+    _kept("unauthorised", "{}", "by kind, questions whose credentials were refused since its last answer"),
     sa.CheckConstraint("only_row", name="one_row"),
     sa.CheckConstraint("share > 0 AND share <= 1", name="share"),
     sa.CheckConstraint("trouble IN ('throttled', 'down')", name="trouble"),

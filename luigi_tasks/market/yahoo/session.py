@@ -165,10 +165,13 @@ class PacedSession(requests.Session[requests.Response]):
         except requests.exceptions.RequestException:
             self._budget.leave(permit, "down")
             return
-        if response.status_code == 429:
-            self._budget.leave(permit, "throttled", _retry_after(response))
-        else:
-            self._budget.leave(permit, "answered" if response.status_code < 500 else "down")
+        match response.status_code:
+            case 429:
+                self._budget.leave(permit, "throttled", _retry_after(response))
+            case 401 | 403:
+                self._budget.leave(permit, "unauthorised")
+            case status:
+                self._budget.leave(permit, "answered" if status < 500 else "down")
 
 
 def _parsed(document: Any, **_: Any) -> Any:

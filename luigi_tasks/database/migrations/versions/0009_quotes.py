@@ -55,7 +55,7 @@ ALTER TABLE request_state
     ADD COLUMN refused_by text DEFAULT '' NOT NULL,
     ADD COLUMN refusals jsonb DEFAULT '{}' NOT NULL,
     ADD COLUMN failed_alone jsonb DEFAULT '{}' NOT NULL,
-    ADD COLUMN unauthorised jsonb DEFAULT '[]' NOT NULL;
+    ADD COLUMN unauthorised jsonb DEFAULT '{}' NOT NULL;
 UPDATE request_state SET share = (SELECT min(share) FROM request_rates);
 ALTER TABLE request_state ADD CONSTRAINT request_state_share_check CHECK (share > 0 AND share <= 1);
 ALTER TABLE request_rates DROP COLUMN share;
@@ -69,7 +69,7 @@ COMMENT ON COLUMN request_state.refused_by IS 'the question that it refused then
 COMMENT ON COLUMN request_state.refusals IS 'questions that were refused, and since then were not answered';
 COMMENT ON COLUMN request_state.failed_alone IS 'questions that it refuses while it answers others';
 COMMENT ON COLUMN request_state.unauthorised IS
-    'questions whose credentials were refused since the last answer of their kind';
+    'by kind, questions whose credentials were refused since its last answer';
 """
 
 BACK = """
