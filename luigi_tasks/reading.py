@@ -112,8 +112,9 @@ def metadata(
 
     Returns one row a ticker, in alphabetical order: ticker, as_of (datetime64[s], of when the data is), name,
     quote_type, exchange, currency, country, sector, industry (str), market_cap (float64), market_cap_currency (str),
-    shares_outstanding (float64), numbers_as_of (datetime64[s], of when these three are). The market cap is in
-    market_cap_currency, the major unit: GBP where prices are in GBp. What is not known is NaN, or NaT; a ticker of
+    market_cap_as_of (datetime64[s], of when it is), shares_outstanding (float64), shares_as_of (datetime64[s]). The
+    market cap is in market_cap_currency, the major unit: GBP where prices are in GBp. Both are the newest that are
+    known, by quote or with other company data. What is not known is NaN, or NaT; a ticker of
     which nothing is known has a row, too.
 
     Raises:
@@ -264,7 +265,8 @@ def company_frame(stored: Snapshot, found: dict[str, int]) -> pd.DataFrame:
     """See `metadata`."""
     frame = pd.DataFrame(stored.metadata(found), columns=["ticker", "as_of", *METADATA])
     kinds = {name: "float64" if name in _NUMBERS else "str" for name in ("ticker", *METADATA)}
-    return frame.astype({**kinds, "as_of": "datetime64[s]", "numbers_as_of": "datetime64[s]"})
+    days = "datetime64[s]"
+    return frame.astype({**kinds, "as_of": days, "market_cap_as_of": days, "shares_as_of": days})
 
 
 def universe_frame(rows: list[Any]) -> pd.DataFrame:

@@ -197,7 +197,8 @@ class YfinanceClient:
         less than that of the same date. Then what is stored stays, and the marker is written all the same, since that
         date is done; its detail has `kept_company` ({as_of, lacks: names of columns}) if there is something that stays.
 
-        `quote` has the numbers that move daily, which are kept apart; with it `metadata` may be None: not asked for.
+        `quote` has the numbers that move daily, which are kept apart, as by `insert_numbers`. `metadata` may be None:
+        it was not asked for.
 
         Raises:
             SecurityNotFound: the ticker is not registered.
@@ -205,11 +206,11 @@ class YfinanceClient:
         ticker, day = normalise(ticker), as_of or _today()
         with self._transaction(ticker) as connection:
             security_id, counts = _lock_company(connection, ticker, self._security_id(connection, ticker))
-            change: dict[str, Any] = {"numbers_as_of": sa.func.greatest(securities.c.numbers_as_of, day)}
-            told = company.numbers(storable(dict(quote))) if quote is not None else {}
-            if told:
-                _upsert(connection, company_numbers, {"security_id": security_id, "as_of": day, **told})
-            affected, message = int(bool(told)), f"{ticker}: numbers as of {day} stored" * bool(told)
+            change: dict[str, Any] = {}
+            told = _store_numbers(connection, security_id, day, quote) if quote is not None else False
+            if quote is not None:
+                change["numbers_as_of"] = sa.func.greatest(securities.c.numbers_as_of, day)
+            affected, message = int(told), f"{ticker}: numbers as of {day} stored" * told
             if metadata is not None:
                 stored = company.newest(connection, security_id, day)
                 affected, message, detail = _store_company(
@@ -218,10 +219,30 @@ class YfinanceClient:
                 if affected or counts or not stored:
                     change["company_as_of"] = sa.func.greatest(securities.c.company_as_of, day)
                 if marker is not None and not affected:
-                    marker = replace(marker, rows=int(bool(told)), detail={**marker.detail, **detail})
-            connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
+                    marker = replace(marker, rows=int(told), detail={**marker.detail, **detail})
+            if change:
+                connection.execute(sa.update(securities).where(securities.c.security_id == security_id).values(change))
             self._mark(connection, marker)
         return _result(affected, message or f"{ticker}: no company data was asked for")
+
+    def insert_numbers(self, quotes: Mapping[str, Mapping[str, Any]], *, as_of: dt.date) -> set[str]:
+        """Store what moves daily of {ticker: quote}, in one transaction, replacing what is there for that date.
+
+        Returns the tickers whose quotes are none of theirs: their currency or time zone is another one than that of the
+        stored bars. Nothing is stored of these, nor of tickers that are not registered.
+        """
+        names = ("security_id", "ticker", "currency", "time_zone")
+        query = sa.select(*(securities.c[name] for name in names)).where(securities.c.ticker.in_(quotes))
+        strangers = set[str]()
+        with self._transaction("quotes") as connection:
+            for row in connection.execute(query.order_by(securities.c.security_id)).all():
+                quote = quotes[row.ticker]
+                said = ((row.currency, quote.get("currency")), (row.time_zone, quote.get("exchangeTimezoneName")))
+                if any(known is not None and told is not None and known != told for known, told in said):
+                    strangers.add(row.ticker)
+                else:
+                    _store_numbers(connection, row.security_id, as_of, quote)
+        return strangers
 
     def held_back(self, ticker: str) -> HeldBack | None:
         """The last answer that was held back as another security's, or as a part of the history, None if bars as of
@@ -600,6 +621,14 @@ def _store_company(
         return 0, f"{ticker}: no company data", {}
     detail = {"kept_company": {"as_of": str(stored["as_of"]), "lacks": lacks}}
     return 0, f"{ticker}: that of {stored['as_of']} stays, the answer lacks {', '.join(lacks)}", detail
+
+
+def _store_numbers(connection: sa.Connection, security_id: int, day: dt.date, quote: Mapping[str, Any]) -> bool:
+    """Whether the quote has any."""
+    told = company.numbers(storable(dict(quote)))
+    if told:
+        _upsert(connection, company_numbers, {"security_id": security_id, "as_of": day, **told})
+    return bool(told)
 
 
 def _upsert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> int:

@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 METADATA = (
     *("name", "quote_type", "exchange", "currency", "country", "sector", "industry"),
-    *("market_cap", "market_cap_currency", "shares_outstanding", "numbers_as_of"),
+    *("market_cap", "market_cap_currency", "market_cap_as_of", "shares_outstanding", "shares_as_of"),
 )
 REPAIRABLE = ("open", "high", "low", "close", "adj_close", "volume", "dividends")
 """The columns of a bar that a repair may be of; the number of one is its place here."""
@@ -121,24 +121,31 @@ _ACTIONS = f"""
     ) AS kinds (kind, amount)
     WHERE kinds.amount <> 0 {{days}} ORDER BY wanted.place, e.date, kinds.kind
 """
-_DAILY = ("market_cap", "market_cap_currency", "shares_outstanding")
-# As in the view latest_metadata: a quote's number where it has one and is not older.
-_KNOWN = "(m.as_of IS NULL OR n.as_of >= m.as_of) AND n.{known} IS NOT NULL"
-_OF_METADATA = {
-    name: f"CASE WHEN {_KNOWN.format(known=name.removesuffix('_currency'))} THEN n.{name} ELSE m.{name} END"
-    for name in _DAILY
-} | {"numbers_as_of": "greatest(n.as_of, m.as_of)"}
+_DAILY = {
+    "market_cap": "worth.market_cap",
+    "market_cap_currency": "worth.market_cap_currency",
+    "market_cap_as_of": "worth.as_of",
+    "shares_outstanding": "shares.shares_outstanding",
+    "shares_as_of": "shares.as_of",
+}
+_NEWEST = """
+    LEFT JOIN LATERAL (
+        SELECT * FROM {table} AS every
+        WHERE every.security_id = wanted.security_id AND every.as_of <= :until {known}
+        ORDER BY as_of DESC {ties} LIMIT 1
+    ) AS {name} ON true
+"""
+# As in the view latest_metadata.
 _METADATA = f"""
-    SELECT wanted.ticker, m.as_of, {", ".join(_OF_METADATA.get(name, f"m.{name}") for name in METADATA)}
+    SELECT wanted.ticker, m.as_of, {", ".join(_DAILY.get(name, f"m.{name}") for name in METADATA)}
     FROM unnest(CAST(:tickers AS text[]), CAST(:ids AS bigint[])) WITH ORDINALITY AS wanted (ticker, security_id, place)
-    LEFT JOIN LATERAL (
-        SELECT * FROM security_metadata AS every
-        WHERE every.security_id = wanted.security_id AND every.as_of <= :until ORDER BY as_of DESC LIMIT 1
-    ) AS m ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM company_numbers AS every
-        WHERE every.security_id = wanted.security_id AND every.as_of <= :until ORDER BY as_of DESC LIMIT 1
-    ) AS n ON true
+    {_NEWEST.format(table="security_metadata", known="", ties="", name="m")}
+    {_NEWEST.format(table="every_number", known="AND market_cap IS NOT NULL", ties=", by_quote DESC", name="worth")}
+    {
+    _NEWEST.format(
+        table="every_number", known="AND shares_outstanding IS NOT NULL", ties=", by_quote DESC", name="shares"
+    )
+}
     ORDER BY wanted.place
 """
 

@@ -77,7 +77,7 @@ securities = sa.Table(
     sa.Column(
         "numbers_as_of",
         sa.Date,
-        comment="the latest as-of date of which the daily numbers of company data were asked for",
+        comment="the latest as-of date of which a quote told the daily numbers of company data",
     ),
     sa.Column("successor", sa.Text, comment="the ticker it has now, where it was renamed"),
     sa.Column(

@@ -150,8 +150,8 @@ def by_quote(document: Mapping[str, Any]) -> list[str]:
     if quotes["lacking"]:
         reasons = f" ({'; '.join(quotes['reasons'])})" if quotes["reasons"] else ""
         lines.append(
-            f"quotes: none of {len(quotes['lacking'])} of {counted(quotes['asked'], 'ticker')}{reasons}; their company "
-            "data is asked for one by one"
+            f"quotes: none of {len(quotes['lacking'])} of {counted(quotes['asked'], 'ticker')}{reasons}; their numbers "
+            "come with their company data, which is asked for one by one, once in some days"
         )
     probe = document.get("probe") or {}
     told = [f"{counted(probe[name], 'ticker')} {words}" for name, words in _PROBE.items() if probe.get(name)]

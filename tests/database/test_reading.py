@@ -649,7 +649,7 @@ def test_company_data_is_the_newest_as_of_the_date_one_row_a_ticker(emptied_url:
 @pytest.mark.parametrize("quoted", [MONDAY, TUESDAY, WEDNESDAY], ids=["older", "of the same date", "newer"])
 @pytest.mark.parametrize("quote", [{"marketCap": 5e9, "sharesOutstanding": 50}, {"marketCap": 5e9}, {}], ids=str)
 @pytest.mark.parametrize("asked", [True, False], ids=["and a whole answer", "alone"])
-def test_daily_numbers_are_those_of_whatever_is_newer_in_the_view_as_in_python(
+def test_each_daily_number_is_the_newest_with_its_date_in_the_view_as_in_python(
     emptied_url: str, quoted: dt.date, quote: dict[str, float], asked: bool
 ) -> None:
     client = YfinanceClient(emptied_url)
@@ -657,7 +657,7 @@ def test_daily_numbers_are_those_of_whatever_is_newer_in_the_view_as_in_python(
     if asked:
         company = {"sector": "Energy", "marketCap": 3e9, "sharesOutstanding": 30, "currency": "USD"}
         client.insert_metadata("AAA", company, as_of=TUESDAY)
-    client.insert_metadata("AAA", None, quote=quote | {"currency": "GBp"} if quote else {}, as_of=quoted)
+    assert client.insert_numbers({"AAA": quote | {"currency": "GBp"}, "NONE": quote}, as_of=quoted) == set()
 
     (told,) = metadata(database_url=emptied_url).to_dict("records")
     with engine_for(emptied_url).connect() as connection:
@@ -671,13 +671,35 @@ def test_daily_numbers_are_those_of_whatever_is_newer_in_the_view_as_in_python(
         if value is not None
     }
     by_quote = quoted >= TUESDAY or not asked
-    of_company = {"market_cap": 3e9, "market_cap_currency": "USD", "shares_outstanding": 30} if asked else {}
-    of_quote = {"market_cap": 5e9, "market_cap_currency": "GBP"} if "marketCap" in quote else {}
-    of_quote |= {"shares_outstanding": 50} if "sharesOutstanding" in quote else {}
-    wanted = of_company | (of_quote if by_quote else {})
-    assert {name: known.get(name) for name in ("market_cap", "market_cap_currency", "shares_outstanding")} == {
-        "market_cap": None, "market_cap_currency": None, "shares_outstanding": None, **wanted,
-    }  # fmt: skip
+    wanted: dict[str, Any] = {}
+    if "marketCap" in quote and by_quote:
+        wanted |= {"market_cap": 5e9, "market_cap_currency": "GBP", "market_cap_as_of": pd.Timestamp(quoted)}
+    elif asked:
+        wanted |= {"market_cap": 3e9, "market_cap_currency": "USD", "market_cap_as_of": pd.Timestamp(TUESDAY)}
+    if "sharesOutstanding" in quote and by_quote:
+        wanted |= {"shares_outstanding": 50, "shares_as_of": pd.Timestamp(quoted)}
+    elif asked:
+        wanted |= {"shares_outstanding": 30, "shares_as_of": pd.Timestamp(TUESDAY)}
+    daily = ("market_cap", "market_cap_currency", "market_cap_as_of", "shares_outstanding", "shares_as_of")
+    assert {name: known[name] for name in daily if name in known} == wanted
+
+
+def test_a_quote_of_another_security_tells_no_numbers(emptied_url: str) -> None:
+    client = YfinanceClient(emptied_url)
+    for ticker in ("AAA", "BBB", "CCC"):
+        store(emptied_url, ticker, WEDNESDAY, frame(3, [100.0, 101.0, 102.0], [100.0, 101.0, 102.0]))
+    facts = "UPDATE securities SET currency = 'USD', time_zone = 'America/New_York' WHERE security_id = :id"
+    for ticker in ("AAA", "BBB", "CCC"):
+        execute(emptied_url, facts, ticker)
+    theirs = {"currency": "USD", "exchangeTimezoneName": "America/New_York", "marketCap": 1}
+
+    strangers = client.insert_numbers(
+        {"AAA": theirs, "BBB": theirs | {"currency": "JPY"}, "CCC": theirs | {"exchangeTimezoneName": "Asia/Tokyo"}},
+        as_of=WEDNESDAY,
+    )
+
+    assert strangers == {"BBB", "CCC"}
+    assert metadata(database_url=emptied_url).dropna(subset="market_cap")["ticker"].tolist() == ["AAA"]
 
 
 def test_coverage_tells_what_there_is_and_what_is_missing(split: str) -> None:

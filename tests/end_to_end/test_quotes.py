@@ -79,7 +79,7 @@ def test_the_numbers_come_daily_by_one_request_and_all_else_once_a_month(
         assert json.loads(file.read_text())["summary"] is None
     steps = {step["step"]: (step["succeeded"], step["rows"]) for step in report(workspace)["steps"]}
     assert steps["InsertMetadata"] == (3, 3)
-    newest = "SELECT DISTINCT as_of, numbers_as_of, sector FROM latest_metadata"
+    newest = "SELECT DISTINCT as_of, market_cap_as_of, sector FROM latest_metadata"
     assert workspace.query(newest) == [(YESTERDAY, TODAY, "Energy")]
     yahoo.forget_requests()
     assert "Nothing to do" in run(workspace, TODAY).out
