@@ -243,6 +243,8 @@ class Pacing:
             # A cookie and a crumb are given to many who are refused all else.
             for kind, denied in state.unauthorised.items():
                 denied["others"] |= kind != permit.kind
+                if _is_denied(kind, denied):
+                    self._was_not_the_rate(state, denied["questions"])
         for each, refusal in list(state.refusals.items()):
             if self._tells(state, permit, each, refusal):
                 refusal["unanswered"] = 0
@@ -364,7 +366,7 @@ def _is_series(denied: Mapping[str, Any]) -> bool:
     return len(denied["questions"]) >= STREAK and len(set(denied["questions"])) > 1
 
 
-def _is_denied(kind: Kind, denied: Mapping[str, Any]) -> bool:
+def _is_denied(kind: str, denied: Mapping[str, Any]) -> bool:
     """Whether they are refused while other kinds are answered, with new credentials, too. Bars need none; where they
     are to have some, each process finds that out once."""
     again = len(denied["questions"]) - len(set(denied["questions"]))

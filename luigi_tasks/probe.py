@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from luigi_tasks import sessions
+from luigi_tasks import quiet, sessions
 from luigi_tasks.schedule import Stored
 
 ROUNDING = 1e-5
@@ -51,15 +51,20 @@ def nothing_new(quote: Quote, stored: Stored, exchange: str | None, as_of: dt.da
 
     That is so where its last trade was in the newest stored session, which is settled, and each later session up to
     the as-of date was over, by the exchange's calendar and the longest delay of its answers, when the quote was asked
-    for.
+    for. A quote may come out of a cache, hours old: if there was such a session, the security must be one that is so
+    seldom traded that it may have passed without a trade.
     """
     calendar = sessions.calendar_of(exchange)
-    if calendar is None or not stored.latest or stored.unfilled_from is not None:
+    if calendar is None or not stored.latest or stored.unfilled_from is not None or stored.accepted:
+        return False
+    if restated(quote, stored, exchange):
         return False
     newest = stored.latest[-1]
     if newest.provisional or quote.traded != newest.date or sessions.known(calendar)[1] < as_of:
         return False
     later = sessions.sessions(calendar, newest.date + dt.timedelta(days=1), as_of)
+    if later and not quiet.may_be([bar.volume for bar in stored.latest], [bar.flat for bar in stored.latest]):
+        return False
     return all(sessions.over(calendar, day, quote.asked_at - sessions.DELAY) for day in later)
 
 

@@ -11,11 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LastBar:
-    """One of the newest stored bars; `provisional`: the source may still settle it."""
+    """One of the newest stored bars; `provisional`: the source may still settle it; `volume` is NaN where it is not
+    known; `flat`: open, high, low and close are the same."""
 
     date: dt.date
     close: float
     provisional: bool
+    volume: float = float("nan")
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Stored:
     """The first session that was missing and should be asked for again."""
     latest: tuple[LastBar, ...] = ()
     """The last few stored bars, by date."""
+    accepted: bool = False
+    """The next answer is to replace them, whatever it is."""
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,18 @@ def test_a_crumb_that_all_processes_find_out_of_date_at_once_gives_up_nothing() 
     assert not world.pacing.refused_altogether(world.state, "quotes", BEGINNING)
 
 
+def test_what_a_kind_cost_that_was_asked_for_before_any_other_is_given_back() -> None:
+    world = World()
+    for number in range(2 * STREAK):
+        world.ask("unauthorised", "quotes", f"T{number // 2}")
+    assert world.state.share < 1
+
+    world.ask("answered", "prices")
+
+    assert world.state.share == 1
+    assert world.pacing.refused_altogether(world.state, "quotes", BEGINNING)
+
+
 def test_bars_that_want_credentials_are_not_given_up() -> None:
     world = World()
     reactions = []

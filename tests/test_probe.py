@@ -14,7 +14,10 @@ from luigi_tasks.schedule import LastBar, Stored
 
 THURSDAY, FRIDAY, SATURDAY, SUNDAY = (dt.date(2024, 3, day) for day in (14, 15, 16, 17))
 MONDAY = dt.date(2024, 3, 18)
-BARS = (LastBar(THURSDAY, 100.0, provisional=False), LastBar(FRIDAY, 101.0, provisional=False))
+BARS = tuple(
+    LastBar(day, close, provisional=False, volume=1_200.0) for day, close in ((THURSDAY, 100.0), (FRIDAY, 101.0))
+)
+"""Of a share that is traded now and then."""
 STORED = Stored(SATURDAY, dt.date(2014, 3, 15), FRIDAY, THURSDAY, None, BARS)
 ON_SUNDAY = Quote(dt.datetime(2024, 3, 17, 22, tzinfo=dt.UTC), FRIDAY, 100.0)
 
@@ -40,6 +43,8 @@ def test_a_session_that_is_not_over_may_still_bring_a_bar(hour: int, minute: int
         ({}, {"latest": (BARS[0], replace(BARS[1], provisional=True))}, "NMS"),
         ({}, {"latest": ()}, "NMS"),
         ({}, {"unfilled_from": THURSDAY}, "NMS"),
+        ({}, {"accepted": True}, "NMS"),
+        ({"previous_close": 50.0}, {}, "NMS"),
         ({}, {}, "no such exchange"),
         ({}, {}, None),
     ],
@@ -49,12 +54,23 @@ def test_a_session_that_is_not_over_may_still_bring_a_bar(hour: int, minute: int
         "the bar may be settled",
         "no bars",
         "one is missing",
+        "to be replaced",
+        "of another close before",
         "no calendar",
         "no exchange",
     ],
 )
 def test_where_it_does_not_fit_bars_are_asked_for(quote: Any, stored: Any, exchange: str | None) -> None:
     assert not probe.nothing_new(replace(ON_SUNDAY, **quote), replace(STORED, **stored), exchange, SUNDAY)
+
+
+@pytest.mark.parametrize(("volume", "nothing"), [(1_200.0, True), (3e6, False), (0.0, True), (float("nan"), True)])
+def test_a_share_that_is_traded_all_day_has_a_quote_that_is_too_old(volume: float, nothing: bool) -> None:
+    quote = replace(ON_SUNDAY, asked_at=dt.datetime(2024, 3, 18, 23, tzinfo=dt.UTC))
+    stored = replace(STORED, latest=tuple(replace(bar, volume=volume) for bar in BARS))
+
+    assert probe.nothing_new(quote, stored, "NMS", MONDAY) is nothing
+    assert probe.nothing_new(ON_SUNDAY, stored, "NMS", SUNDAY), "at the weekend nobody trades"
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def _look_at_yahoo() -> None:
     problems = 0
     for part in look(YahooSource(timeout=chosen.request_timeout, references=chosen.witnesses, plain=chosen.plain)):
         problems += bool(part.problem)
-        level = "away" if part.unreachable else "moved" if part.problem else "ok"
+        level = "away" if part.away else "moved" if part.problem else "ok"
         _tell(level, part.name, part.problem or part.seen)
-        if part.unreachable:
+        if part.away:
             sys.exit(UNREACHABLE)
     if problems:
         sys.exit(1)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,9 +51,12 @@ def upgrade_yahoo(to: str | None) -> None:
     if failed:
         click.echo(f"{failed}\n{have} stays, nothing was changed.", err=True)
         sys.exit(1)
-    _pip("install", "--quiet", "--no-deps", *pinned)
+    _install(pinned)
     _pin(newer)
-    click.echo(f"installed {named}; constraints.txt names it now. To go back: git checkout constraints.txt")
+    click.echo(
+        f"installed {named}; constraints.txt names it now. To go back: git checkout constraints.txt; the next ./run.sh "
+        "installs what it names."
+    )
 
 
 def _newer(to: str | None) -> dict[str, str]:
@@ -64,6 +67,38 @@ def _newer(to: str | None) -> dict[str, str]:
         wanted.append(f"yfinance=={to}")
     found = _pip("install", "--quiet", "--dry-run", "--report", "-", "--upgrade", *wanted)
     return {each["metadata"]["name"]: each["metadata"]["version"] for each in json.loads(found)["install"]}
+
+
+def _install(pinned: Sequence[str]) -> None:
+    """Install these versions, or none of them: pip replaces one package after another.
+
+    Raises:
+        ServiceFailure: it could not be done; it says what is there now.
+    """
+    names = [each.partition("==")[0] for each in pinned]
+    before = [f"{name}=={version(name)}" for name in names if _is_there(name)]
+    # What ./run.sh knows itself by: what constraints.txt names is installed anew, should it be put back.
+    for stamp in Path(sys.prefix).glob(".installed-*"):
+        stamp.unlink()
+    try:
+        _pip("install", "--quiet", "--no-deps", *pinned)
+    except ServiceFailure as error:
+        try:
+            _pip("install", "--quiet", "--no-deps", *before)
+        except ServiceFailure:
+            raise ServiceFailure(
+                "pip",
+                f"{error.reason}, neither to install {', '.join(pinned)} nor to put back {', '.join(before)}",
+                "The next ./run.sh installs what constraints.txt names.",
+            ) from error
+        raise
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _contract_fails(apart: str) -> str:
@@ -82,7 +117,7 @@ def _canary_fails(apart: str) -> str:
     done = _run([sys.executable, "-m", "luigi_tasks.cli", "check", "--yahoo"], apart)
     click.echo(done.stdout.rstrip())
     if done.returncode == UNREACHABLE:
-        click.echo("Yahoo cannot be reached from here, so nobody has asked it.")
+        click.echo("Yahoo cannot be reached, or answers nobody now: what it says to this is not known.")
         return ""
     return "" if done.returncode == 0 else "with it Yahoo's answers are not what is needed; see above."
 
@@ -110,6 +145,7 @@ def _pin(newer: Mapping[str, str]) -> None:
         return
     text = _PINS.read_text(encoding="utf-8")
     for name, number in newer.items():
+        pin = f"{canonicalize_name(name)}=={number}"
         line = re.compile(rf"^{re.escape(canonicalize_name(name))}==.*$", re.MULTILINE)
-        text = line.sub(f"{canonicalize_name(name)}=={number}", text)
+        text = line.sub(pin, text) if line.search(text) else f"{text.rstrip()}\n{pin}\n"
     _PINS.write_text(text, encoding="utf-8")

@@ -57,6 +57,7 @@ _DAY = dt.timedelta(days=1)
 # Two securities may share a few bars by chance, or a price that does not move; not so many that do.
 _DIGEST_BARS = 20
 _DIGEST_CLOSES = 10
+_FLAT = sa.and_(*(ohlcv.c[name] == ohlcv.c.close for name in ("open", "high", "low"))).label("flat")
 
 
 class YfinanceClient:
@@ -323,8 +324,8 @@ class YfinanceClient:
         ticker = normalise(ticker)
         of_it = ohlcv.c.security_id == securities.c.security_id
         names, columns = (
-            ("bars_as_of", "history_from", "whole_as_of"),
-            (ohlcv.c.date, ohlcv.c.close, ohlcv.c.provisional),
+            ("bars_as_of", "history_from", "whole_as_of", "accepted"),
+            (*(ohlcv.c[name] for name in ("date", "close", "provisional", "volume")), _FLAT),
         )
         last = sa.select(*columns).where(of_it).order_by(ohlcv.c.date.desc()).limit(overlap).subquery().lateral()
         query = (
@@ -338,9 +339,15 @@ class YfinanceClient:
             if not rows:
                 return None
         unfilled = self._missing.to_ask_again([ticker], as_of).get(ticker)
-        latest = tuple(LastBar(row.date, row.close, row.provisional) for row in rows if row.date is not None)
+        latest = tuple(
+            LastBar(row.date, row.close, row.provisional, _number(row.volume), bool(row.flat))
+            for row in rows
+            if row.date is not None
+        )
         first = rows[0]
-        return Stored(first.bars_as_of, first.history_from, first.whole_as_of, first.date, unfilled, latest)
+        return Stored(
+            first.bars_as_of, first.history_from, first.whole_as_of, first.date, unfilled, latest, first.accepted
+        )
 
     def confirm_ohlcv(self, ticker: str, as_of: dt.date, *, marker: Marker | None = None) -> Result:
         """Note that the stored bars are those as of that date, too, since the source has no later ones.
@@ -621,6 +628,10 @@ def _store_company(
         return 0, f"{ticker}: no company data", {}
     detail = {"kept_company": {"as_of": str(stored["as_of"]), "lacks": lacks}}
     return 0, f"{ticker}: that of {stored['as_of']} stays, the answer lacks {', '.join(lacks)}", detail
+
+
+def _number(stored: float | None) -> float:
+    return float("nan") if stored is None else float(stored)
 
 
 def _store_numbers(connection: sa.Connection, security_id: int, day: dt.date, quote: Mapping[str, Any]) -> bool:

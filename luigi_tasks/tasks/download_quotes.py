@@ -51,7 +51,7 @@ class DownloadQuotes(AskingTask):
     """
 
     # Fewer than others: without quotes all goes on.
-    attempts: int = OfFamily(default=2, description="tries at what is transient")
+    attempts: int = OfFamily(default=4, description="tries at what is transient")
     resources = {"yfinance_api": 1}
     tickers: tuple[str, ...] = Tickers(description="tickers, separated by commas")
     priority: int = OfFamily(default=30, description="higher runs first")

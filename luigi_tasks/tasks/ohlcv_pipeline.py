@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
+from luigi_tasks.errors import OutdatedDownload
 from luigi_tasks.tasks.download_ohlcv import DownloadOhlcv
 from luigi_tasks.tasks.in_one_process import InOneProcess
 from luigi_tasks.tasks.insert_ohlcv import InsertOhlcv
 from luigi_tasks.tasks.register_security import RegisterSecurity
+
+logger = logging.getLogger(__name__)
 
 
 class OhlcvPipeline(InOneProcess):
@@ -21,4 +26,8 @@ class OhlcvPipeline(InOneProcess):
         insert = self.clone(InsertOhlcv)
         # In this order: where there is no quote, nobody is asked anything.
         if self.clone(DownloadOhlcv).nothing_new() and not insert.complete():
-            insert.confirm()
+            try:
+                insert.confirm()
+            except OutdatedDownload as error:
+                # Somebody stored or accepted other bars in between.
+                logger.info("%s; asking for them", error)

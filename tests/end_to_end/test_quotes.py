@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from luigi_tasks.database.engine import engine_for
+from luigi_tasks.run import lifecycle
+from luigi_tasks.tasks.download_quotes import QuotesTarget, wanted
 from tests.conftest import make_bars
 from tests.workspace import Finished, Workspace
 from tests.yahoo.answers import ok
@@ -120,6 +123,65 @@ def test_where_quotes_break_company_data_is_asked_for_instead_and_the_report_say
     assert workspace.query("SELECT count(*) FROM task_failures") == [0]
 
 
+def test_credentials_that_are_refused_to_quotes_alone_cost_nothing_but_the_quotes(
+    workspace: Workspace, yahoo: LoopbackYahoo
+) -> None:
+    names = [*TICKERS, *(f"T{number:02}" for number in range(3))]
+    for seed, ticker in enumerate(names[3:], start=3):
+        yahoo.add(ticker, bars(seed), info={"longName": ticker, "sector": "Energy"}, currency="GBp")
+    workspace.universe.write_text(f"groupings:\n  all: {{tickers: [{', '.join(names)}]}}\n")
+    workspace.set("Groups", size="1")
+    yahoo.fault("*", 401, endpoint="quote")
+
+    done = run(workspace, TODAY)
+
+    assert workspace.query("SELECT count(DISTINCT security_id) FROM ohlcv") == [6]
+    assert workspace.query("SELECT count(*) FROM security_metadata") == [6]
+    assert "quotes: none of 6 of 6 tickers" in done.out
+    assert counts(yahoo)["summary"] == 6
+    assert workspace.query("SELECT trouble, share FROM request_state") == [(None, 1.0)]
+    assert workspace.query("SELECT count(*) FROM task_failures") == [0]
+
+
+def test_the_numbers_are_stored_though_company_data_cannot_be_had(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
+    workspace.set("DownloadMetadata", attempts="1")
+    yahoo.fault("*", 500, endpoint="summary")
+
+    done = workspace.run("--date", str(TODAY), "--years-back", "1")
+
+    assert done.code != 0
+    assert len(workspace.query(NUMBERS)) == 3
+    assert workspace.query("SELECT count(*) FROM security_metadata") == [0]
+
+
+def test_quotes_that_are_away_for_a_moment_are_asked_for_again(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
+    run(workspace, YESTERDAY)
+    yahoo.forget_requests()
+    yahoo.fault("*", "reset", endpoint="quote", times=3)
+
+    done = run(workspace, TODAY)
+
+    assert len(workspace.query(NUMBERS)) == 3
+    assert "quotes: none" not in done.out
+    assert counts(yahoo)["summary"] == 0
+
+
+def test_what_failed_for_a_passing_reason_lasts_for_a_while_only(tmp_path: Path) -> None:
+    target, now = QuotesTarget(tmp_path / "asked.json"), dt.datetime.now(dt.UTC)
+    assert not target.exists()
+    for again, there in ((None, True), (now + dt.timedelta(minutes=1), True), (now - dt.timedelta(minutes=1), False)):
+        target.write({"again_after": again and again.isoformat()})
+        assert target.exists() is there
+
+
+def test_quotes_of_a_run_that_crosses_midnight_are_those_of_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = dt.datetime(2026, 3, 13, 23, 50, tzinfo=dt.UTC)
+    monkeypatch.setattr(lifecycle, "moment", lambda: began)
+
+    assert wanted(began.date())
+    assert not wanted(TODAY)
+
+
 def test_quotes_can_be_done_without(workspace: Workspace, yahoo: LoopbackYahoo) -> None:
     workspace.set("Yahoo", quotes="false")
 
@@ -173,7 +235,8 @@ def test_a_ticker_that_has_not_traded_since_its_last_stored_bar_is_not_asked_for
     run(workspace, YESTERDAY)
     with engine_for(workspace.database_url).begin() as connection:
         # As some days later: the newest bar is settled, and of the sessions since then nobody expects any more.
-        connection.execute(sa.text("UPDATE ohlcv SET provisional = false"))
+        # And the share is seldom traded.
+        connection.execute(sa.text("UPDATE ohlcv SET provisional = false, volume = 1200"))
         connection.execute(sa.text("DELETE FROM missing_sessions"))
     yahoo.forget_requests()
     later = dt.datetime.combine(TODAY + dt.timedelta(days=2), dt.time(), dt.UTC)

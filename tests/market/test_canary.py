@@ -80,6 +80,34 @@ def test_a_part_that_moved_is_named_and_the_others_are_looked_at(yahoo: Loopback
     assert set(parts.values()) == {""}
 
 
+@pytest.mark.parametrize("answer", [429, 503, "reset"], ids=str)
+def test_a_yahoo_that_throttles_or_ails_has_not_moved(yahoo: LoopbackYahoo, answer: Any) -> None:
+    for endpoint in ("chart", "summary", "quote"):
+        yahoo.fault("*", answer, endpoint=endpoint)
+
+    *before, last = seen(yahoo)
+
+    assert [part.problem for part in before] == [""], "there is a crumb"
+    assert last.away
+
+
+def test_a_kind_of_question_that_it_refuses_while_it_answers_others_has_moved(yahoo: LoopbackYahoo) -> None:
+    yahoo.fault("*", 429, endpoint="quote")
+
+    last = seen(yahoo)[-1]
+
+    assert ("429" in last.problem, last.away) == (True, False)
+
+
+def test_a_crumb_that_is_none_is_named(yahoo: LoopbackYahoo) -> None:
+    yahoo.fault("*", "html", endpoint="crumb")
+
+    moved = [part.name for part in seen(yahoo) if part.problem]
+
+    assert moved[0] == "crumb"
+    assert "chart, bars and actions" not in moved
+
+
 def test_a_quote_that_lacks_a_field_says_which(yahoo: LoopbackYahoo) -> None:
     lacking = {name: value for name, value in INFO.items() if name != "sharesOutstanding"}
     yahoo.add("MSFT", make_bars(last=str(TODAY)), info=lacking)

@@ -10,7 +10,15 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from luigi_tasks.errors import NoSuchTicker, SecuritiesMasterError, SourceUnreachable
+from luigi_tasks.errors import (
+    NetworkFailure,
+    NoSuchTicker,
+    PatienceExhausted,
+    ProviderDown,
+    SecuritiesMasterError,
+    SourceUnreachable,
+    Throttled,
+)
 from luigi_tasks.market.yahoo.source import YahooSource
 
 TICKER = "AAPL"
@@ -27,6 +35,8 @@ _QUOTE = (
     *("symbol", "currency", "exchangeTimezoneName", "regularMarketTime", "regularMarketPreviousClose"),
     *("marketCap", "sharesOutstanding"),
 )
+_AWAY = (SourceUnreachable, Throttled, ProviderDown, NetworkFailure, PatienceExhausted)
+_PLAINEST = "chart, bars and actions"
 _FUND_LACKS = ("sharesOutstanding", "marketCap")
 _RECENT = dt.timedelta(days=400)
 _FEWEST_SESSIONS = 250
@@ -39,8 +49,8 @@ class Part:
     name: str
     seen: str = ""
     problem: str = ""
-    unreachable: bool = False
-    """Nothing more can be told: there was no answer at all."""
+    away: bool = False
+    """Nothing can be told: there was no answer, or none but that too much was asked."""
 
 
 def look(source: YahooSource, today: dt.date | None = None) -> Iterator[Part]:
@@ -48,31 +58,37 @@ def look(source: YahooSource, today: dt.date | None = None) -> Iterator[Part]:
     day = today or dt.datetime.now(dt.UTC).date()
     parts: dict[str, Callable[[], Part]] = {
         "crumb": lambda: _crumb(source),
-        "chart, bars and actions": lambda: _bars(source, day),
+        _PLAINEST: lambda: _bars(source, day),
         "chart, error words": lambda: _unknown(source, day),
         "quoteSummary": lambda: _company(source),
         "quote": lambda: _quotes(source),
     }
     if source.plain:
         del parts["quote"]
+    answered = False
     for name, asked in parts.items():
         try:
             yield asked()
-        except SourceUnreachable as error:
-            yield Part(name, problem=str(error), unreachable=True)
-            return
+            answered |= name == _PLAINEST
         except SecuritiesMasterError as error:
-            yield Part(name, problem=str(error))
+            # While it answers the plainest question, what it refuses has moved.
+            away = isinstance(error, _AWAY) and not answered
+            yield Part(name, problem=str(error), away=away)
+            if away:
+                return
 
 
 def _crumb(source: YahooSource) -> Part:
-    # Any HTTP answer means that Yahoo is there; whether the crumb is one is seen by what wants it.
+    # Any HTTP answer means that Yahoo is there.
     source.check()
-    return Part("crumb", "Yahoo answers")
+    if source.plain:
+        return Part("crumb", "Yahoo answers; yfinance gets its own")
+    source.require_access()
+    return Part("crumb", "Yahoo gives one")
 
 
 def _bars(source: YahooSource, day: dt.date) -> Part:
-    name = "chart, bars and actions"
+    name = _PLAINEST
     frame = source.bars(TICKER, day - _RECENT, day)
     lacking = [key for key in _META if key not in source.last_meta()]
     if lacking:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from luigi_tasks import bars, sessions
+from luigi_tasks import bars, quiet, sessions
 
 TRUSTED = dt.timedelta(hours=24)
 """After a session's end: then its bar is taken whatever the market time says, for no bar may be lost. A security that
@@ -26,10 +26,6 @@ _ROUND_THE_CLOCK = dt.timedelta(hours=20)
 _USUAL_LENGTH = dt.timedelta(hours=6, minutes=30)
 # The last of the bars before the session tell how often it is traded.
 _RECENT = 60
-_VOLUME_OF_A_TRADE = 300
-# So many trades that are expected and do not come have a probability of less than 1 in 1,000: exp(-7).
-_UNLIKELY = 7.0
-_THIN, _THIN_TRADES = 0.1, 200.0
 
 
 @dataclass(frozen=True)
@@ -127,11 +123,8 @@ def _until(
 
 def _may_be_quiet(before: pd.DataFrame, share: float) -> bool:
     """Whether a security with these bars may have no trade in this share of a session."""
-    if before.empty:
-        return True
-    still = (before[list(bars.PRICES)].nunique(axis=1) <= 1) | ~(before["volume"] > 0)
-    trades = float(before["volume"].median()) / _VOLUME_OF_A_TRADE
-    return bool(still.mean() >= _THIN and trades < _THIN_TRADES) or trades * share < _UNLIKELY
+    flat = before[list(bars.PRICES)].nunique(axis=1) <= 1
+    return quiet.may_be(before["volume"].astype("float64").tolist(), flat.tolist(), share)
 
 
 def _period(meta: Mapping[str, Any], zone: ZoneInfo) -> _Period | None:

@@ -101,6 +101,12 @@ class YahooSource:
         finally:
             self._session.longest = self._timeout
 
+    def require_access(self) -> None:
+        """See that there are a cookie and a crumb, which `check` does without. Raises like `bars`."""
+        self._connect("access")
+        if self._budget.access() is None:
+            self._renew(refused=None)
+
     def bars(self, ticker: str, start: dt.date, end: dt.date, zone: str | None = None) -> pd.DataFrame | None:
         """See MarketDataSource. Prices are as Yahoo adjusts them: for splits, not for dividends.
 
