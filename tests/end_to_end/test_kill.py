@@ -114,14 +114,18 @@ def test_a_run_whose_terminal_ends_writes_its_report(workspace: Workspace) -> No
     screen, terminal = pty.openpty()
     # What a shell sets up: a session of its own, of which this terminal is the controlling one.
     command = ["setsid", "--ctty", *workspace.program(*ARGUMENTS)]
-    run = psutil.Popen(command, cwd=REPOSITORY, env=workspace.env(), stdin=terminal, stdout=terminal, stderr=terminal)
-    os.close(terminal)
-    while count_markers(workspace) < 3:
-        assert run.poll() is None
+    with engine_for(workspace.database_url).connect() as connection:
+        # So that it does not end by itself before.
+        connection.execute(sa.text("LOCK TABLE ohlcv IN EXCLUSIVE MODE"))
+        environment = workspace.env()
+        run = psutil.Popen(command, cwd=REPOSITORY, env=environment, stdin=terminal, stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        while count_markers(workspace) < 3:
+            assert run.poll() is None
 
-    os.close(screen)
+        os.close(screen)
 
-    assert run.wait(60) == 128 + signal.SIGHUP
+        assert run.wait(60) == 128 + signal.SIGHUP
     assert wait_until_gone(run.pid) == []
     assert workspace.query("SELECT outcome FROM runs") == ["interrupted"]
     assert "Interrupted by SIGHUP" in workspace.command("report").stdout
