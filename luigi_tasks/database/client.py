@@ -232,14 +232,17 @@ class YfinanceClient:
         Returns the tickers whose quotes are none of theirs: their currency or time zone is another one than that of the
         stored bars. Nothing is stored of these, nor of tickers that are not registered.
         """
-        names = ("security_id", "ticker", "currency", "time_zone")
+        names = ("security_id", "ticker", *_IDENTITY)
         query = sa.select(*(securities.c[name] for name in names)).where(securities.c.ticker.in_(quotes))
         strangers = set[str]()
         with self._transaction("quotes") as connection:
             for row in connection.execute(query.order_by(securities.c.security_id)).all():
                 quote = quotes[row.ticker]
-                said = ((row.currency, quote.get("currency")), (row.time_zone, quote.get("exchangeTimezoneName")))
-                if any(known is not None and told is not None and known != told for known, told in said):
+                told = {"currency": quote.get("currency"), "time_zone": quote.get("exchangeTimezoneName")}
+                known = {name: getattr(row, name) for name in _IDENTITY}
+                if any(
+                    told[name] and known[name] and not _same_fact(name, str(told[name]), known[name]) for name in told
+                ):
                     strangers.add(row.ticker)
                 else:
                     _store_numbers(connection, row.security_id, as_of, quote)

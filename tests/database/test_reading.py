@@ -686,20 +686,26 @@ def test_each_daily_number_is_the_newest_with_its_date_in_the_view_as_in_python(
 
 def test_a_quote_of_another_security_tells_no_numbers(emptied_url: str) -> None:
     client = YfinanceClient(emptied_url)
-    for ticker in ("AAA", "BBB", "CCC"):
+    for ticker in ("AAA", "BBB", "CCC", "DDD"):
         store(emptied_url, ticker, WEDNESDAY, frame(3, [100.0, 101.0, 102.0], [100.0, 101.0, 102.0]))
     facts = "UPDATE securities SET currency = 'USD', time_zone = 'America/New_York' WHERE security_id = :id"
-    for ticker in ("AAA", "BBB", "CCC"):
+    for ticker in ("AAA", "BBB", "CCC", "DDD"):
         execute(emptied_url, facts, ticker)
     theirs = {"currency": "USD", "exchangeTimezoneName": "America/New_York", "marketCap": 1}
 
     strangers = client.insert_numbers(
-        {"AAA": theirs, "BBB": theirs | {"currency": "JPY"}, "CCC": theirs | {"exchangeTimezoneName": "Asia/Tokyo"}},
+        # The last by another name of the same zone.
+        {
+            "AAA": theirs,
+            "DDD": theirs | {"exchangeTimezoneName": "US/Eastern"},
+            "BBB": theirs | {"currency": "JPY"},
+            "CCC": theirs | {"exchangeTimezoneName": "Asia/Tokyo"},
+        },
         as_of=WEDNESDAY,
     )
 
     assert strangers == {"BBB", "CCC"}
-    assert metadata(database_url=emptied_url).dropna(subset="market_cap")["ticker"].tolist() == ["AAA"]
+    assert metadata(database_url=emptied_url).dropna(subset="market_cap")["ticker"].tolist() == ["AAA", "DDD"]
 
 
 def test_coverage_tells_what_there_is_and_what_is_missing(split: str) -> None:
