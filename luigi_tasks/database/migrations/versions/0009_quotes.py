@@ -13,7 +13,7 @@ depends_on = None
 TABLES = """
 ALTER TABLE securities ADD COLUMN numbers_as_of date;
 COMMENT ON COLUMN securities.numbers_as_of IS
-    'the latest as-of date of which a quote told the daily numbers of company data';
+    'the latest as-of date of which the daily numbers of company data were asked for';
 CREATE TABLE company_numbers (
     security_id bigint NOT NULL
         CONSTRAINT company_numbers_security_id_fkey REFERENCES securities ON DELETE CASCADE,
@@ -27,30 +27,23 @@ CREATE TABLE company_numbers (
 COMMENT ON TABLE company_numbers IS 'What moves daily of a company''s data, by quote';
 COMMENT ON COLUMN company_numbers.market_cap IS 'in market_cap_currency';
 COMMENT ON COLUMN company_numbers.market_cap_currency IS 'the major unit: GBP where prices are in GBp';
-CREATE VIEW every_number AS
-SELECT security_id, as_of, market_cap, market_cap_currency, shares_outstanding, true AS by_quote
-FROM company_numbers
-UNION ALL
-SELECT security_id, as_of, market_cap, market_cap_currency, shares_outstanding, false FROM security_metadata;
-COMMENT ON VIEW every_number IS 'What moves daily of a company''s data, by quote and by company data';
 DROP VIEW latest_metadata;
 CREATE VIEW latest_metadata AS
 SELECT s.ticker, m.as_of, m.name, m.quote_type, m.exchange, m.currency, m.country, m.sector, m.industry,
-    worth.market_cap, worth.market_cap_currency, worth.as_of AS market_cap_as_of,
-    shares.shares_outstanding, shares.as_of AS shares_as_of, m.answer
+    CASE WHEN (m.as_of IS NULL OR n.as_of >= m.as_of) AND n.market_cap IS NOT NULL
+        THEN n.market_cap ELSE m.market_cap END AS market_cap,
+    CASE WHEN (m.as_of IS NULL OR n.as_of >= m.as_of) AND n.market_cap IS NOT NULL
+        THEN n.market_cap_currency ELSE m.market_cap_currency END AS market_cap_currency,
+    CASE WHEN (m.as_of IS NULL OR n.as_of >= m.as_of) AND n.shares_outstanding IS NOT NULL
+        THEN n.shares_outstanding ELSE m.shares_outstanding END AS shares_outstanding,
+    greatest(n.as_of, m.as_of) AS numbers_as_of, m.answer
 FROM current_securities AS s
 LEFT JOIN LATERAL (
     SELECT * FROM security_metadata AS every WHERE every.security_id = s.security_id ORDER BY as_of DESC LIMIT 1
 ) AS m ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM every_number AS every WHERE every.security_id = s.security_id AND every.market_cap IS NOT NULL
-    ORDER BY as_of DESC, by_quote DESC LIMIT 1
-) AS worth ON true
-LEFT JOIN LATERAL (
-    SELECT * FROM every_number AS every
-    WHERE every.security_id = s.security_id AND every.shares_outstanding IS NOT NULL
-    ORDER BY as_of DESC, by_quote DESC LIMIT 1
-) AS shares ON true;
+    SELECT * FROM company_numbers AS every WHERE every.security_id = s.security_id ORDER BY as_of DESC LIMIT 1
+) AS n ON true;
 COMMENT ON VIEW latest_metadata IS 'The newest company data of each ticker; all NULL where there is none yet';
 ALTER TABLE request_state
     ADD COLUMN share double precision DEFAULT 1 NOT NULL,
@@ -62,7 +55,7 @@ ALTER TABLE request_state
     ADD COLUMN refused_by text DEFAULT '' NOT NULL,
     ADD COLUMN refusals jsonb DEFAULT '{}' NOT NULL,
     ADD COLUMN failed_alone jsonb DEFAULT '{}' NOT NULL,
-    ADD COLUMN unauthorised jsonb DEFAULT '{}' NOT NULL;
+    ADD COLUMN unauthorised jsonb DEFAULT '[]' NOT NULL;
 UPDATE request_state SET share = (SELECT min(share) FROM request_rates);
 ALTER TABLE request_state ADD CONSTRAINT request_state_share_check CHECK (share > 0 AND share <= 1);
 ALTER TABLE request_rates DROP COLUMN share;
@@ -76,7 +69,7 @@ COMMENT ON COLUMN request_state.refused_by IS 'the question that it refused then
 COMMENT ON COLUMN request_state.refusals IS 'questions that were refused, and since then were not answered';
 COMMENT ON COLUMN request_state.failed_alone IS 'questions that it refuses while it answers others';
 COMMENT ON COLUMN request_state.unauthorised IS
-    'by kind, questions whose credentials were refused since its last answer';
+    'questions whose credentials were refused since the last answer of their kind';
 """
 
 BACK = """
@@ -89,7 +82,6 @@ LEFT JOIN LATERAL (
     SELECT * FROM security_metadata AS every WHERE every.security_id = s.security_id ORDER BY as_of DESC LIMIT 1
 ) AS m ON true;
 COMMENT ON VIEW latest_metadata IS 'The newest company data of each ticker; all NULL where there is none yet';
-DROP VIEW every_number;
 DROP TABLE company_numbers;
 ALTER TABLE securities DROP COLUMN numbers_as_of;
 DELETE FROM request_rates WHERE kind = 'quotes';
